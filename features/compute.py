@@ -1,0 +1,109 @@
+"""``block`` and ``cube``: the only way features are made, in training and in mapping alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from features import kernel
+from features.bands import BANDS, LAYERS, OPTICAL
+from features.spec import FeatureSpec
+
+Stack = Mapping[str, NDArray[Any]]
+
+
+def block(
+    stack: Stack,
+    spec: FeatureSpec,
+    out: NDArray[np.float32] | None = None,
+    dates: Mapping[str, NDArray[np.datetime64]] | None = None,
+) -> NDArray[np.float32]:
+    """Features of one block of pixels.
+
+    Parameters
+    ----------
+    stack
+        Band name -> array. Sentinel-2 (time, y, x) uint16 reflectance x 10000, 0 = unseen.
+        Sentinel-1 (time, y, x) float32 gamma0 power, NaN = unseen. Layers without time (y, x)
+        float32, NaN = unknown. Sensors may differ in the number of dates.
+    out
+        Optional C-contiguous float32 (feature, y, x) to fill; overwritten whole.
+    dates
+        Sensor name -> datetime64[D] of the stack's dates; none of today's statistics needs it.
+
+    Returns float32 (feature, y, x), NaN where a feature has no seen value.
+    Raises ValueError for a missing band, a wrong dtype or shapes that do not match.
+    """
+    shape = _check(stack, spec)
+    expected = (len(spec.features), *shape)
+    if out is None:
+        out = np.empty(expected, np.float32)
+    elif out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous:
+        raise ValueError(f"out is {out.dtype} {out.shape}; expected C-contiguous float32 {expected}")
+    kernel.run(spec, stack, out)
+    for row, feature in enumerate(spec.features):
+        if feature.statistic is None:
+            out[row] = stack[feature.formula]
+    return out
+
+
+def cube(stack: xr.Dataset | Mapping[str, xr.Dataset], spec: FeatureSpec) -> xr.DataArray:
+    """Features of labelled stacks, lazy where the stacks are Dask arrays.
+
+    ``stack`` is one Dataset, or one a sensor (sensors differ in dates), with dims (time, y, x).
+    Returns float32 (feature, y, x) with the stack's y and x.
+    """
+    sets = list(stack.values()) if isinstance(stack, Mapping) and not isinstance(stack, xr.Dataset) else [stack]
+    arrays = {str(name): array for part in sets for name, array in part.items()}  # type: ignore[union-attr]
+    missing = [band for band in spec.bands if band not in arrays]
+    if missing:
+        raise ValueError(f"stack lacks band(s) {missing}; it has {sorted(arrays)}")
+    core = [[] if b in LAYERS else [f"time_{BANDS[b]}"] for b in spec.bands]
+    inputs = [
+        arrays[b] if b in LAYERS else arrays[b].rename(time=f"time_{BANDS[b]}").drop_vars(f"time_{BANDS[b]}", errors="ignore")
+        for b in spec.bands
+    ]
+
+    def run(*parts: NDArray[Any]) -> NDArray[np.float32]:
+        # apply_ufunc puts the core dimension last; kernels want dates first and contiguous.
+        ready = [p if b in LAYERS else np.moveaxis(p, -1, 0) for b, p in zip(spec.bands, parts, strict=True)]
+        return np.moveaxis(block(dict(zip(spec.bands, ready, strict=True)), spec), 0, -1)
+
+    result = xr.apply_ufunc(
+        run,
+        *inputs,
+        input_core_dims=core,
+        output_core_dims=[["feature"]],
+        dask="parallelized",
+        output_dtypes=[np.float32],
+        dask_gufunc_kwargs={"output_sizes": {"feature": len(spec.names)}, "allow_rechunk": True},
+        keep_attrs=False,
+    )
+    return result.transpose("feature", "y", "x").assign_coords(feature=list(spec.names))  # type: ignore[no-any-return]
+
+
+def _check(stack: Stack, spec: FeatureSpec) -> tuple[int, int]:
+    """The (y, x) shape that all needed bands share."""
+    missing = [band for band in spec.bands if band not in stack]
+    if missing:
+        raise ValueError(f"stack lacks band(s) {missing}; it has {sorted(stack)}")
+    first: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for band in spec.bands:
+        array, sensor = stack[band], BANDS[band]
+        wanted = np.dtype(np.uint16 if sensor == OPTICAL else np.float32)
+        if array.dtype != wanted:
+            raise ValueError(f"band {band!r} is {array.dtype}; expected {wanted}")
+        dimensions = 2 if band in LAYERS else 3
+        if array.ndim != dimensions:
+            raise ValueError(f"band {band!r} has {array.ndim} axes; expected {dimensions}")
+        other, shape = first.setdefault(sensor, (band, array.shape))
+        if shape != array.shape:
+            raise ValueError(f"band {band!r} is {array.shape} but {other!r} is {shape}")
+    grids = {shape[-2:] for _, shape in first.values()}
+    if len(grids) > 1:
+        raise ValueError(f"sensors lie on different grids: {sorted(grids)}")
+    return grids.pop()  # type: ignore[return-value]

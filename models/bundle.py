@@ -1,0 +1,152 @@
+"""ModelBundle: a trained model as text and JSON, with the features that made it. No pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from features.spec import FeatureSpec
+from models.targets import Target
+
+#: Pixels predicted at a time; bounds the memory of a block's prediction.
+STRIP_PIXELS = 1 << 18
+
+
+class BundleError(ValueError):
+    """A folder does not hold a whole, unchanged bundle."""
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """Boosters (LightGBM text), the features they need, the target they predict, and a card."""
+
+    target: Target
+    spec: FeatureSpec
+    boosters: Mapping[str, str]
+    """Layer or ``class`` -> LightGBM model text."""
+    card: Mapping[str, Any]
+    """How it was made: samples, seasons, versions, and how its uncertainty may be read."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that a prediction depends on, and the card."""
+        return hashlib.sha256(self._json().encode()).hexdigest()
+
+    def _json(self) -> str:
+        content = {
+            "target": self.target.dump(),
+            "spec": json.loads(self.spec.to_json()),
+            "card": dict(self.card),
+            "boosters": {
+                name: hashlib.sha256(text.encode()).hexdigest()
+                for name, text in sorted(self.boosters.items())
+            },
+        }
+        return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True)
+
+    def save(self, folder: Path | str) -> None:
+        """Write aside, then rename. Replaces an older bundle, never another kind of folder."""
+        folder = Path(folder)
+        if folder.exists() and not (folder / "bundle.json").exists() and any(folder.iterdir()):
+            raise BundleError(f"{folder} holds something that is not a bundle; name another folder")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        for name, text in self.boosters.items():
+            (aside / f"{name}.txt").write_text(text)
+        (aside / "bundle.json").write_text(self._json() + "\n")
+        if folder.exists():
+            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+            folder.rename(old)
+            aside.rename(folder)
+            shutil.rmtree(old)
+        else:
+            aside.rename(folder)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> ModelBundle:
+        """Read and check a bundle. Raises BundleError naming the file that is missing or changed."""
+        path = Path(folder) / "bundle.json"
+        try:
+            content = json.loads(path.read_text())
+            target = Target.model_validate(content["target"])
+            spec = FeatureSpec.from_json(json.dumps(content["spec"]))
+            boosters = {name: (path.parent / f"{Path(name).name}.txt").read_text() for name in content["boosters"]}
+        except FileNotFoundError as error:
+            raise BundleError(f"no bundle at {folder}: {error.filename} is missing") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{path} is not a bundle: {error}") from None
+        for name, text in boosters.items():
+            if hashlib.sha256(text.encode()).hexdigest() != content["boosters"][name]:
+                raise BundleError(f"{path.parent / name}.txt was changed since it was trained")
+        return cls(target, spec, boosters, content["card"])
+
+    @cached_property
+    def _models(self) -> dict[str, lightgbm.Booster]:
+        return {name: lightgbm.Booster(model_str=text) for name, text in self.boosters.items()}
+
+    def predict(
+        self, cube: NDArray[np.float32], out: dict[str, NDArray[np.float32]] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Layers of a float32 cube (feature, y, x) in the order of ``spec``: {layer: (y, x)}.
+
+        A pixel whose features are all NaN is NaN in every layer. Regression layers are in the
+        target's unit; probabilities in 0..1; ``class`` holds codes. ``out`` is filled if given.
+        Raises ValueError where the cube has not the spec's number of features.
+        """
+        if cube.ndim != 3 or cube.shape[0] != len(self.spec.names):
+            raise ValueError(f"cube is {cube.shape}; expected ({len(self.spec.names)}, y, x)")
+        shape = cube.shape[1:]
+        out = out if out is not None else {n: np.empty(shape, np.float32) for n in self.target.layers}
+        rows = max(1, STRIP_PIXELS // max(1, shape[1]))
+        for start in range(0, shape[0], rows):
+            strip = cube[:, start : start + rows]
+            pixels = strip.reshape(len(strip), -1).T
+            seen = ~np.isnan(pixels).all(axis=1)
+            layers = self.predict_rows(np.ascontiguousarray(pixels[seen]))
+            for name, values in layers.items():
+                flat = np.full(len(pixels), np.nan, np.float32)
+                flat[seen] = values
+                out[name][start : start + rows] = flat.reshape(strip.shape[1:])
+        return out
+
+    def predict_rows(self, X: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Layers of rows of features (row, feature): {layer: (row,)}."""
+        if self.target.kind == "class":
+            return self._classes(self._raw("class", X))
+        return self._quantity({name: self._raw(name, X) for name in self.target.layers})
+
+    def _raw(self, name: str, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        if not len(X):  # LightGBM refuses an empty matrix
+            return np.empty((0, len(self.target.classes)) if name == "class" else 0)
+        return np.asarray(self._models[name].predict(X, num_threads=1))
+
+    def _classes(self, probability: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
+        classes = sorted(self.target.classes, key=lambda c: c.code)
+        codes = np.array([c.code for c in classes], np.float32)
+        column = {c.name: probability[:, k].astype(np.float32) for k, c in enumerate(classes)}
+        layers = {"class": codes[probability.argmax(axis=1)]}
+        if self.target.bad_classes:
+            layers["risk"] = np.sum([column[n] for n in self.target.bad_classes], axis=0, dtype=np.float32)
+        return layers | {f"p_{c.name}": column[c.name] for c in self.target.classes}
+
+    def _quantity(self, raw: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float32]]:
+        """Carried back to the unit; quantile models may cross the estimate, the interval may not."""
+        back = np.exp if self.target.transform == "log" else np.asarray
+        return {
+            "estimate": back(raw["estimate"]).astype(np.float32),
+            "lower": back(np.minimum(raw["lower"], raw["estimate"])).astype(np.float32),
+            "upper": back(np.maximum(raw["upper"], raw["estimate"])).astype(np.float32),
+        }

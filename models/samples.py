@@ -1,0 +1,61 @@
+"""SampleTable: what models learn from, one row a site and season."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.spec import FeatureSpec
+
+#: Where a row comes from; target values (float, NaN = not measured) and features follow.
+PLACE_COLUMNS = ("sample_id", "group", "season", "date", "lon", "lat", "epsg", "x", "y")
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """Rows of ``PLACE_COLUMNS`` + target columns + one float32 column a feature of ``spec``.
+
+    ``lon lat`` are WGS 84 degrees; ``x y`` metres in the UTM zone ``epsg``; ``group`` names what
+    must stay in one fold (a survey polygon), the site itself where it is empty.
+    Raises ValueError where a column is missing or no row is left.
+    """
+
+    frame: pd.DataFrame
+    spec: FeatureSpec
+
+    def __post_init__(self) -> None:
+        missing = [c for c in (*PLACE_COLUMNS, *self.spec.names) if c not in self.frame]
+        if missing:
+            raise ValueError(f"sample table lacks column(s) {missing}")
+        if self.frame.empty:
+            raise ValueError("sample table has no row")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def X(self) -> NDArray[np.float32]:  # noqa: N802 - the field's name for it
+        """Features (row, feature)."""
+        return self.frame[list(self.spec.names)].to_numpy(np.float32)
+
+    def measured(self, target: str) -> SampleTable:
+        """The rows that have a value of ``target``. Raises ValueError where there is none."""
+        if target not in self.frame:
+            raise ValueError(f"sample table has no column {target!r}")
+        return SampleTable(self.frame[self.frame[target].notna()].reset_index(drop=True), self.spec)
+
+    def take(self, rows: NDArray[np.intp]) -> SampleTable:
+        return SampleTable(self.frame.iloc[rows].reset_index(drop=True), self.spec)
+
+    def y(self, target: str) -> NDArray[np.float64]:
+        return self.frame[target].to_numpy(np.float64)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over rows and spec."""
+        text = self.frame.to_csv(index=False, float_format="%.9g")
+        return hashlib.sha256((self.spec.digest + text).encode()).hexdigest()

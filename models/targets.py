@@ -1,0 +1,122 @@
+"""What is mapped: a measured quantity or a set of classes, defined only by a config file."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from models.settings import BoosterSettings, FoldSettings, Settings
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
+
+
+class Title(Settings):
+    """A name for readers."""
+
+    vi: str = Field(min_length=1)
+    en: str = Field(min_length=1)
+
+
+class MapClass(Settings):
+    """One class of a classified map."""
+
+    code: int = Field(ge=1, le=254)
+    name: Name
+    title: Title
+    colour: Colour
+
+
+class Target(Settings):
+    """One map theme. ``kind: class`` needs ``classes``; ``kind: regression`` needs ``unit``."""
+
+    name: Name
+    kind: Literal["class", "regression"]
+    title: Title
+    column: str = ""
+    """Column of the sample file; the target's name if absent."""
+    status: Literal["verified", "unverified"] = "unverified"
+    """Whether classes and thresholds come from a verified legal or scientific source."""
+    source: str = ""
+    classes: tuple[MapClass, ...] = ()
+    bad_classes: tuple[Name, ...] = ()
+    """Classes whose probabilities add up to ``risk``."""
+    unit: str = ""
+    transform: Literal["none", "log"] = "none"
+    """``log``: the model learns log(value); its estimate, carried back, is a median."""
+    interval: float = Field(0.9, gt=0.5, lt=1)
+    """Nominal coverage of lower..upper."""
+    scale: float = Field(0.01, gt=0)
+    """Step of the stored integers of a regression product, in ``unit``."""
+    model: BoosterSettings = BoosterSettings()
+    folds: FoldSettings = FoldSettings()
+
+    @field_validator("scale")
+    @classmethod
+    def _finite(cls, value: float) -> float:
+        if not value < float("inf"):
+            raise ValueError("must be finite")
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Target:
+        if self.kind == "class":
+            self._check_classes()
+        elif self.classes or self.bad_classes:
+            raise ValueError("kind regression takes no classes")
+        elif not self.unit:
+            raise ValueError("kind regression needs a unit, such as dS/m")
+        return self
+
+    def _check_classes(self) -> None:
+        if len(self.classes) < 2:
+            raise ValueError("kind class needs at least two classes")
+        for key in ("code", "name"):
+            values = [getattr(c, key) for c in self.classes]
+            if len(set(values)) < len(values):
+                raise ValueError(f"two classes share a {key}: {values}")
+        unknown = set(self.bad_classes) - {c.name for c in self.classes}
+        if unknown:
+            raise ValueError(f"bad_classes names {sorted(unknown)}; known: {[c.name for c in self.classes]}")
+        if self.transform != "none" or self.unit:
+            raise ValueError("kind class takes neither unit nor transform")
+
+    @property
+    def value_column(self) -> str:
+        return self.column or self.name
+
+    @property
+    def codes(self) -> dict[str, int]:
+        """Class name -> code."""
+        return {c.name: c.code for c in self.classes}
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers that a model of this target predicts, in product order."""
+        if self.kind == "regression":
+            return ("estimate", "lower", "upper")
+        risk = ("risk",) if self.bad_classes else ()
+        return ("class", *risk, *(f"p_{c.name}" for c in self.classes))
+
+    def read(self, text: str) -> float:
+        """A sample's value from its text: class code or number. Raises ValueError saying what is allowed."""
+        text = text.strip()
+        if self.kind == "class":
+            by_text = {**self.codes, **{str(c.code): c.code for c in self.classes}}
+            by_text |= {c.title.vi: c.code for c in self.classes} | {c.title.en: c.code for c in self.classes}
+            if text not in by_text:
+                raise ValueError(f"class {text!r} is not one of {', '.join(self.codes)}")
+            return float(by_text[text])
+        if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
+            raise ValueError(f"{text!r} is not a number")
+        value = float(text)
+        if not abs(value) < float("inf"):
+            raise ValueError(f"{text!r} is not a finite number")
+        if self.transform == "log" and value <= 0:
+            raise ValueError(f"{text} is not above 0, which transform log needs")
+        return value
+
+    def dump(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")

@@ -1,0 +1,72 @@
+"""SampleTable + Target -> ModelBundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle import ModelBundle
+from models.samples import SampleTable
+from models.targets import Target
+
+
+def train(table: SampleTable, target: Target) -> ModelBundle:
+    """Train on the rows of ``table`` that have a value of ``target``.
+
+    Deterministic: the same rows in the same order give the same bytes.
+    Raises ValueError where a class has no sample, or values do not vary.
+    """
+    table = table.measured(target.name)
+    X, y = table.X, table.y(target.name)
+    fit = _fit_classes if target.kind == "class" else _fit_quantity
+    seasons = sorted(set(table.frame.season.astype(str)))
+    card = {
+        "samples": len(table),
+        "samples_digest": table.digest,
+        "seasons": seasons,
+        "lightgbm": lightgbm.__version__,
+        "uncertainty": "uncalibrated",
+    }
+    return ModelBundle(target, table.spec, fit(X, y, target, table.spec.names), card)
+
+
+def _fit_classes(
+    X: NDArray[np.float32], y: NDArray[np.float64], target: Target, names: tuple[str, ...]
+) -> dict[str, str]:
+    codes = [c.code for c in target.classes]
+    absent = [c.name for c in target.classes if not (y == c.code).any()]
+    if absent:
+        raise ValueError(f"target {target.name!r}: no sample of class {', '.join(absent)}")
+    labels = np.searchsorted(np.sort(codes), y)
+    objective: dict[str, Any] = {"objective": "multiclass", "num_class": len(codes)}
+    return {"class": _boost(X, labels, target, names, objective)}
+
+
+def _fit_quantity(
+    X: NDArray[np.float32], y: NDArray[np.float64], target: Target, names: tuple[str, ...]
+) -> dict[str, str]:
+    if np.ptp(y) == 0:
+        raise ValueError(f"target {target.name!r}: all {len(y)} samples have the value {y[0]:g}")
+    z = np.log(y) if target.transform == "log" else y
+    tail = (1 - target.interval) / 2
+    objectives: dict[str, dict[str, Any]] = {
+        "estimate": {"objective": "regression"},
+        "lower": {"objective": "quantile", "alpha": tail},
+        "upper": {"objective": "quantile", "alpha": 1 - tail},
+    }
+    return {layer: _boost(X, z, target, names, o) for layer, o in objectives.items()}
+
+
+def _boost(
+    X: NDArray[np.float32],
+    y: NDArray[Any],
+    target: Target,
+    names: tuple[str, ...],
+    objective: dict[str, Any],
+) -> str:
+    parameters = target.model.parameters() | objective
+    data = lightgbm.Dataset(X, y, feature_name=list(names), params=parameters, free_raw_data=True)
+    return lightgbm.train(parameters, data, target.model.trees).model_to_string()

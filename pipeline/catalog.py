@@ -1,0 +1,196 @@
+"""Search: a season's scenes over a place, each kept or dropped with a reason."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit
+
+import pystac
+import pystac_client
+import requests
+import shapely
+from pystac.stac_io import DefaultStacIO
+from shapely.geometry.base import BaseGeometry
+
+from features.bands import OPTICAL
+from pipeline import providers
+from pipeline.errors import InputError
+from pipeline.providers import ApiProvider, Provider, Record, Refused, StaticProvider
+from pipeline.scenes import Dropped, Scene, Scenes
+from pipeline.season import Season
+from pipeline.sensors import SENSORS
+
+log = logging.getLogger(__name__)
+TIMEOUT_S = 60
+_TROUBLE = (OSError, ValueError, KeyError, TypeError, pystac.STACError, requests.RequestException)
+
+
+class Source(Protocol):
+    """One source of the region config."""
+
+    @property
+    def sensor(self) -> str: ...
+    @property
+    def provider(self) -> Provider: ...
+    @property
+    def max_cloud_percent(self) -> float: ...
+
+
+def search(sources: Sequence[Source], season: Season, place: BaseGeometry) -> Scenes:
+    """All scenes of ``season`` over ``place`` (WGS 84).
+
+    Raises InputError where a catalogue is missing or broken, and where a sensor has no scene at all.
+    """
+    kept: list[Scene] = []
+    dropped: list[Dropped] = []
+    for source in sources:
+        found = list(_parse(source, season, place, dropped))
+        found = _newest(found, dropped)
+        if not found:
+            raise InputError(_nothing(source, season, place, dropped))
+        kept += found
+    kept.sort(key=lambda s: (s.sensor, s.datetime, s.id))
+    where = {source.sensor: source.provider.address for source in sources}
+    return Scenes(season.name, where, tuple(kept), tuple(dropped))
+
+
+def _nothing(source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]) -> str:
+    own = [d for d in dropped if d.sensor == source.sensor]
+    box = ", ".join(f"{v:.4f}" for v in place.bounds)
+    why = f"; {len(own)} records dropped, the first because: {own[0].reason}" if own else ""
+    return (
+        f"no {source.sensor} scene for season {season.name!r} ({season.start} to {season.end}) over "
+        f"[{box}] in {source.provider.address}{why}"
+    )
+
+
+def _parse(
+    source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]
+) -> Iterator[Scene]:
+    locate = providers.locator(source.provider)
+    for record in _records(source, season, place):
+        try:
+            scene = providers.scene(record, source.sensor, source.provider, locate)
+            if not SENSORS[source.sensor].timeless and scene.day not in season:
+                continue
+            if not scene.geometry.intersects(place):
+                continue
+            if (scene.cloud_percent or 0) > source.max_cloud_percent:
+                raise Refused(
+                    f"too cloudy: {scene.cloud_percent:.0f} % is above {source.max_cloud_percent:g} %"
+                )
+            yield scene
+        except Refused as refusal:
+            dropped.append(Dropped(str(record.get("id")), source.sensor, str(refusal)))
+
+
+def _newest(scenes: list[Scene], dropped: list[Dropped]) -> list[Scene]:
+    """One scene an image: where an image was processed twice, the newest baseline stays."""
+    best: dict[tuple[str, ...], Scene] = {}
+    for scene in sorted(scenes, key=lambda s: (s.baseline or "", s.collection, s.id)):
+        key = (scene.id,)
+        if scene.sensor == OPTICAL and scene.granule:
+            key = (scene.platform or "", scene.granule, str(scene.day), _footprint_key(scene))
+        older = best.get(key)
+        if older:
+            reason = f"processed again: {scene.id} has baseline {scene.baseline}"
+            dropped.append(Dropped(older.id, older.sensor, reason))
+        best[key] = scene
+    return list(best.values())
+
+
+def _footprint_key(scene: Scene) -> str:
+    """Coarse outline: two datastrips of a granule differ, two processings of one hardly do."""
+    return " ".join(f"{value:.1f}" for value in scene.geometry.bounds)
+
+
+def _records(source: Source, season: Season, place: BaseGeometry) -> Iterator[Record]:
+    """STAC items as JSON with absolute asset addresses."""
+    provider = source.provider
+    collections = provider.collections_of(source.sensor)
+    if isinstance(provider, StaticProvider):
+        yield from _static(provider, collections)
+    else:
+        interval = None if SENSORS[source.sensor].timeless else season.interval
+        yield from _api(provider, collections, interval, place)
+
+
+def _api(
+    provider: ApiProvider, collections: Iterable[str], interval: str | None, place: BaseGeometry
+) -> Iterator[Record]:
+    try:
+        client = pystac_client.Client.open(provider.url, timeout=TIMEOUT_S)
+        offered = {c.id for c in client.get_collections()}
+        asked = [c for c in collections if c in offered]
+        if not asked:
+            raise InputError(
+                f"{provider.url} has none of the collections {list(collections)}; "
+                f"it has {sorted(offered)[:20]}"
+            )
+        found = client.search(
+            collections=asked, datetime=interval, intersects=json.loads(shapely.to_geojson(place)), limit=250
+        )
+        for record in found.items_as_dicts():
+            yield _absolute(record, None)
+    except (pystac_client.exceptions.APIError, *_TROUBLE) as error:
+        raise InputError(f"the STAC API {provider.url} does not answer as one: {_short(error)}") from None
+
+
+def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[Record]:
+    root = provider.catalog
+    if urlsplit(root).scheme not in ("http", "https"):
+        if not Path(root).is_file():
+            raise InputError(
+                f"no catalogue at {root}. Bring the data there, or give the source another provider: "
+                "a path to your own catalog.json, or earth-search, planetary-computer or copernicus "
+                "for the public archives (docs/remote-sensing.md)"
+            )
+        root = str(Path(root).resolve())
+    try:
+        catalog = pystac.Catalog.from_file(root, stac_io=_GuardedIO(root))
+        for item in catalog.get_items(recursive=True):
+            record = item.to_dict(include_self_link=False, transform_hrefs=False)
+            if record.get("collection") in collections:
+                yield _absolute(record, item.get_self_href())
+    except _TROUBLE as error:
+        raise InputError(f"the catalogue {root} cannot be read: {_short(error)}") from None
+
+
+def _absolute(record: dict[str, Any], base: str | None) -> dict[str, Any]:
+    """The record with its relative asset addresses made absolute."""
+    own = base or next((link["href"] for link in record.get("links", []) if link.get("rel") == "self"), "")
+    for asset in (record.get("assets") or {}).values():
+        href = str(asset.get("href", ""))
+        if urlsplit(href).scheme or href.startswith("/"):
+            continue
+        remote = urlsplit(own).scheme in ("http", "https")
+        asset["href"] = urljoin(own, href) if remote else str((Path(own).parent / href).resolve())
+    return record
+
+
+class _GuardedIO(DefaultStacIO):
+    """Follows links only where the catalogue lives: its own host, or files below its own folder."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__()
+        self.root = root
+
+    def read_text_from_href(self, href: str) -> str:
+        home, there = urlsplit(self.root), urlsplit(href)
+        if home.scheme in ("http", "https"):
+            if (there.scheme, there.netloc) != (home.scheme, home.netloc):
+                raise ValueError(f"a link leaves the catalogue: {href}")
+            answer = requests.get(href, timeout=TIMEOUT_S)
+            answer.raise_for_status()
+            return answer.text
+        if there.scheme or not Path(href).resolve().is_relative_to(Path(self.root).parent):
+            raise ValueError(f"a link leaves the catalogue's folder: {href}")
+        return Path(href).read_text(encoding="utf-8")
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error)[:300]}"

@@ -1,0 +1,123 @@
+"""What all commands share: JSON on stdout or lines for people, errors to exit codes, progress."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from tqdm import tqdm
+
+from pipeline.errors import PhusaError
+
+Result = dict[str, Any]
+
+
+def command(function: Callable[..., Result]) -> Callable[..., None]:
+    """Wrap a command that returns its result as one JSON-able object.
+
+    With ``--json`` stdout is exactly that object, also for an error; people get lines. An object
+    with ``exit_code`` ends the process with it after it was printed.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, the rest on stderr.")
+    @click.option("--debug", is_flag=True, help="Show tracebacks and log in detail.")
+    @functools.wraps(function)
+    def run(*, as_json: bool, debug: bool, **options: Any) -> None:
+        _configure_logging(debug)
+        try:
+            result = function(**options)
+        except PhusaError as error:
+            _fail(str(error), error.exit_code, as_json, debug)
+        except KeyboardInterrupt:
+            _fail("interrupted; run the same command again to go on", 1, as_json, debug)
+        except Exception as error:  # the last resort: a fault of ours, told in one line
+            _fail(f"{type(error).__name__}: {error} (a fault of phusa; --debug shows where)", 1, as_json, debug)
+        else:
+            code = int(result.get("exit_code", 0))
+            _print(result, as_json)
+            if code:
+                sys.exit(code)
+
+    return run
+
+
+def _fail(message: str, code: int, as_json: bool, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"phusa: {message}", err=True)
+    if as_json:
+        click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+    sys.exit(code)
+
+
+def _print(result: Result, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False, indent=1, default=str))
+    else:
+        for line in _lines(result, ""):
+            click.echo(line)
+
+
+def _lines(value: Any, indent: str) -> Iterator[str]:
+    """An object as indented ``key: value`` lines; long lists show their length and first entries."""
+    for key, entry in value.items():
+        if isinstance(entry, dict) and entry:
+            yield f"{indent}{key}:"
+            yield from _lines(entry, indent + "  ")
+        elif isinstance(entry, list) and len(entry) > 0:
+            yield f"{indent}{key}: {len(entry)}"
+            yield from (f"{indent}  {part}" for part in entry[:20])
+            if len(entry) > 20:
+                yield f"{indent}  ... and {len(entry) - 20} more (--json shows all)"
+        else:
+            shown = f"{entry:.4g}" if isinstance(entry, float) else entry
+            yield f"{indent}{key}: {shown}"
+
+
+def _configure_logging(debug: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s" if debug else "phusa: %(message)s",
+        stream=sys.stderr,
+        force=True,
+    )
+    if not debug:  # their faults reach the user as our own messages
+        for name in ("odc", "distributed", "rasterio", "asyncio", "pystac", "pystac_client", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, a line each tenth elsewhere; always on stderr."""
+    if sys.stderr.isatty():
+        with tqdm(desc=what, unit="block", file=sys.stderr) as bar:
+
+            def show(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            yield show
+    else:
+        shown = -1
+
+        def line(done: int, total: int) -> None:
+            nonlocal shown
+            tenth = 10 * done // total
+            if tenth > shown:
+                shown = tenth
+                click.echo(f"{what}: {done} of {total} blocks", err=True)
+
+        yield line
+
+
+def dsn() -> str | None:
+    """Address of PostgreSQL, from the environment."""
+    return os.environ.get("PHUSA_DSN")

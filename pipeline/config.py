@@ -1,0 +1,268 @@
+"""The region config: one typed file that says what is mapped, from what, when and into which store."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import geopandas
+import shapely
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from shapely.geometry.base import BaseGeometry
+
+from features.bands import BANDS
+from features.spec import FeatureSpec
+from models.settings import Settings
+from models.targets import Target
+from pipeline import yamlfile
+from pipeline.errors import InputError
+from pipeline.providers import ApiProvider, StaticProvider
+from pipeline.season import Season
+from pipeline.sensors import SensorName
+from pipeline.stores.settings import FolderSettings, PostgisSettings
+
+PROVIDERS_FILE = Path(__file__).resolve().parents[1] / "configs" / "providers.yaml"
+
+
+def _beside(path: Path, info: ValidationInfo) -> Path:
+    """Paths are relative to the config file."""
+    base: Path = (info.context or {}).get("folder", Path())
+    return (base / path.expanduser()).resolve()
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    return path
+
+
+FilePath = Annotated[Path, AfterValidator(_beside)]
+ExistingFile = Annotated[FilePath, AfterValidator(_existing)]
+
+
+class Grid(Settings):
+    """The map grid."""
+
+    crs: Literal["utm"] = "utm"
+    resolution_m: Literal[10, 20] = 10
+    block_px: int = Field(2048, ge=16, le=10980)
+
+
+class Mask(Settings):
+    """A raster of land use: only pixels of ``classes`` are mapped."""
+
+    path: ExistingFile
+    classes: tuple[int, ...] = Field(min_length=1)
+    version: str = ""
+
+
+class Region(Settings):
+    """Where."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
+    area: tuple[float, float, float, float] | FilePath
+    grid: Grid = Grid()
+    mask: Mask | None = None
+
+    @field_validator("area")
+    @classmethod
+    def _on_the_globe(cls, area: Any) -> Any:
+        read_area(area)
+        return area
+
+    @property
+    def geometry(self) -> BaseGeometry:
+        """The area in WGS 84."""
+        return read_area(self.area)
+
+
+def read_area(area: Any) -> BaseGeometry:
+    """Geometry of a lon/lat box or of the polygons in a vector file. Raises ValueError."""
+    if isinstance(area, Path):
+        geometry = _read_polygons(area)
+        shown = str(area)
+    else:
+        west, south, east, north = area
+        if not (west < east and south < north):
+            raise ValueError(f"box {list(area)} is not [west, south, east, north] with west < east and south < north")
+        geometry, shown = shapely.box(*area), f"box {list(area)}"
+    west, south, east, north = geometry.bounds
+    if not (-180 <= west and east <= 180 and -80 <= south and north <= 84):
+        raise ValueError(
+            f"{shown} reaches {[round(v, 4) for v in geometry.bounds]}, outside the globe that UTM covers: "
+            "longitudes -180 to 180, latitudes -80 to 84"
+        )
+    return geometry
+
+
+def _read_polygons(path: Path) -> BaseGeometry:
+    if not path.is_file():
+        raise ValueError(f"no such file: {path}")
+    if path.suffix.lower() not in (".geojson", ".json", ".gpkg"):
+        raise ValueError(f"{path.name} is not .geojson or .gpkg")
+    try:
+        frame = geopandas.read_file(path)
+        frame = frame.set_crs(4326) if frame.crs is None else frame.to_crs(4326)
+        geometry = shapely.make_valid(frame.geometry.union_all())
+    except Exception as error:  # GDAL, PROJ and GEOS raise many kinds
+        raise ValueError(f"{path.name} cannot be read as polygons: {error}") from None
+    polygons = [g for g in shapely.get_parts(geometry) if g.geom_type in ("Polygon", "MultiPolygon")]
+    if not polygons:
+        raise ValueError(f"{path.name} holds no polygon")
+    return shapely.unary_union(polygons)
+
+
+def _named_provider(value: Any, info: ValidationInfo) -> Any:
+    """A provider's name stands for its entry in configs/providers.yaml; a catalogue path is relative
+    to the config file."""
+    if isinstance(value, str):
+        known = yamlfile.read(PROVIDERS_FILE)
+        if value not in known:
+            raise ValueError(f"unknown provider; known: {', '.join(known)}, or one given inline with kind static or api")
+        return known[value]
+    if isinstance(value, dict) and value.get("kind") == "static" and isinstance(value.get("catalog"), str):
+        catalog = value["catalog"]
+        if catalog and "://" not in catalog:
+            catalog = str(_beside(Path(catalog), info))
+        return {**value, "catalog": catalog}
+    return value
+
+
+class SourceSettings(Settings):
+    """One sensor from one provider."""
+
+    sensor: SensorName
+    provider: Annotated[
+        Annotated[StaticProvider | ApiProvider, Field(discriminator="kind")],
+        BeforeValidator(_named_provider),
+    ]
+    max_cloud_percent: float = Field(100, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _offered(self) -> SourceSettings:
+        if not self.provider.collections_of(self.sensor):
+            raise ValueError(f"convention {self.provider.convention} has no collection of {self.sensor}")
+        return self
+
+
+class CloudSettings(Settings):
+    """How Sentinel-2's cloud mask is used."""
+
+    dilate_m: float = Field(60, ge=0, le=2000)
+    """Cloud and shadow are grown by this radius."""
+
+
+class SeasonSettings(Settings):
+    start: dt.date
+    end: dt.date
+
+
+class SampleFile(Settings):
+    """A table of sites measured in one season."""
+
+    file: FilePath
+    season: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)]
+    columns: dict[str, str] = {}
+    """Header in the file -> our name, for odd headers."""
+
+
+def _target(value: Any, info: ValidationInfo) -> Target:
+    if not isinstance(value, str):
+        raise ValueError("expected the path of a target file")
+    try:
+        return yamlfile.parse(Target, _beside(Path(value), info))
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _spec(value: Any) -> Any:
+    if isinstance(value, FeatureSpec):
+        return value
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise ValueError("expected a list of feature names, such as [ndvi_p50, vv_mean]")
+    return FeatureSpec.parse(value)
+
+
+class Config(Settings):
+    """A region config."""
+
+    model_config = {**Settings.model_config, "arbitrary_types_allowed": True}
+
+    region: Region
+    sources: tuple[SourceSettings, ...] = Field(min_length=1)
+    clouds: CloudSettings = CloudSettings()
+    max_loss_percent: float = Field(5, ge=0, le=100)
+    seasons: dict[str, Season] = Field(min_length=1)
+    features: Annotated[FeatureSpec, BeforeValidator(_spec)]
+    targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
+    samples: tuple[SampleFile, ...] = ()
+    evaluate_on: SampleFile | None = None
+    store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
+    _file: Path = PrivateAttr(default=Path("."))
+
+    @field_validator("seasons", mode="before")
+    @classmethod
+    def _seasons(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            raise ValueError("expected season names with their start and end")
+        return {n: _season(n, v) for n, v in value.items()}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        sensors = [s.sensor for s in self.sources]
+        if len(set(sensors)) < len(sensors):
+            raise ValueError(f"sources: a sensor is given twice: {sensors}; one product a model, never mixed")
+        self.need(self.features)
+        names = [t.name for t in self.targets]
+        if len(set(names)) < len(names):
+            raise ValueError(f"targets: a name is given twice: {names}")
+        for entry in (*self.samples, *([self.evaluate_on] if self.evaluate_on else [])):
+            if entry.season not in self.seasons:
+                raise ValueError(f"season {entry.season!r} of {entry.file.name} is unknown; known: {', '.join(self.seasons)}")
+        return self
+
+    def need(self, spec: FeatureSpec) -> None:
+        """Raises ValueError where ``sources`` lack a sensor of ``spec``."""
+        have = {s.sensor for s in self.sources}
+        for feature in spec.features:
+            sensor = BANDS[feature.parsed.bands[0]]
+            if sensor not in have:
+                raise ValueError(f"feature {feature.name} needs sensor {sensor}; sources have {', '.join(sorted(have))}")
+
+    @classmethod
+    def read(cls, path: Path | str) -> Config:
+        """Raises InputError with one line a fault: file, key, what was found, what is allowed."""
+        path = Path(path)
+        folder = path.resolve().parent
+        config = yamlfile.parse(cls, path, {"folder": folder})
+        if config.store is not None:
+            config = config.model_copy(update={"store": config.store.beside(folder)})
+        config._file = path
+        return config
+
+    def season(self, name: str) -> Season:
+        if name not in self.seasons:
+            raise InputError(f"{self._file}: unknown season {name!r}; known: {', '.join(self.seasons)}")
+        return self.seasons[name]
+
+    def target(self, name: str) -> Target:
+        for target in self.targets:
+            if target.name == name:
+                return target
+        known = ", ".join(t.name for t in self.targets) or "none, the key targets is empty"
+        raise InputError(f"{self._file}: unknown target {name!r}; known: {known}")
+
+
+def _season(name: str, value: Any) -> Season:
+    settings = SeasonSettings.model_validate(value)
+    return Season(name, settings.start, settings.end)

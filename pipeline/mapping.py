@@ -1,0 +1,114 @@
+"""One block of one tile: load, compute features, predict. Runs on workers; needs no store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.loader import RasterBandMetadata, RasterLoadParams, RasterSource, RioReader
+from rasterio.features import geometry_mask
+from shapely.geometry.base import BaseGeometry
+
+import features
+from features.bands import BANDS
+from features.spec import FeatureSpec
+from models.bundle import ModelBundle
+from pipeline import product
+from pipeline.load import Loss, Stack, load
+from pipeline.scenes import Scene
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A raster of land use and the classes that are mapped."""
+
+    path: str
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BlockTask:
+    """All that a worker needs to know of one block, in small values."""
+
+    name: str
+    geobox: GeoBox
+    offset: tuple[int, int]
+    area: BaseGeometry
+    """The mapped area inside the block, in the block's CRS."""
+    scenes: tuple[Scene, ...]
+    dilate_m: float
+    mask: MaskFile | None = None
+    targets: tuple[str, ...] = ()
+    """Targets still to do here; the others are stored."""
+
+
+@dataclass(frozen=True)
+class BlockResult:
+    """What a worker sends back."""
+
+    arrays: dict[str, NDArray[Any]]
+    """Target name -> stored int16 (band, y, x); or ``features`` -> float32 (feature, y, x)."""
+    reads: int
+    losses: tuple[Loss, ...]
+
+
+def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
+    """Predict every bundle's layers over one block, and say of each pixel why it is not mapped."""
+    bundles = [b for b in bundles if b.target.name in task.targets]
+    stack = _load(task, [b.spec for b in bundles])
+    arrays: dict[str, NDArray[Any]] = {}
+    for bundle in bundles:
+        cube = features.block(stack.arrays, bundle.spec, dates=stack.dates)
+        reason = _reasons(task, stack, bundle.spec, cube)
+        cube[:, reason != product.MAPPED] = np.nan
+        layers: dict[str, NDArray[Any]] = dict(bundle.predict(cube))
+        layers |= {"clear_dates": stack.clear_dates, "reason": reason}
+        arrays[bundle.target.name] = product.encode(layers, product.bands_of(bundle.target))
+    return BlockResult(arrays, stack.reads, tuple(stack.losses))
+
+
+def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
+    """The features themselves over one block; NaN outside the area and the mask."""
+    stack = _load(task, [spec])
+    cube = features.block(stack.arrays, spec, dates=stack.dates)
+    cube[:, _outside(task) | _masked(task)] = np.nan
+    return BlockResult({"features": cube}, stack.reads, tuple(stack.losses))
+
+
+def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:
+    used = {band for spec in specs for band in spec.bands}
+    bands = [band for band in BANDS if band in used]
+    return load(task.scenes, task.geobox, bands, task.dilate_m, task.name)
+
+
+def _reasons(
+    task: BlockTask, stack: Stack, spec: FeatureSpec, cube: NDArray[np.float32]
+) -> NDArray[np.int16]:
+    """Reason code of each pixel, (y, x); the first that holds of outside, masked, failed, no clear date."""
+    unseen = (stack.clear_dates == 0) | np.isnan(cube).all(axis=0)
+    missing = product.FAILED if stack.losses else product.NO_CLEAR_DATE
+    reason = np.where(unseen, missing, product.MAPPED)
+    reason = np.where(_masked(task), product.MASKED, reason)
+    return np.where(_outside(task), product.OUTSIDE, reason).astype(np.int16)
+
+
+def _outside(task: BlockTask) -> NDArray[np.bool_]:
+    if task.area.is_empty:
+        return np.ones(task.geobox.shape.yx, np.bool_)
+    return np.asarray(geometry_mask([task.area], task.geobox.shape.yx, task.geobox.affine), np.bool_)
+
+
+def _masked(task: BlockTask) -> NDArray[np.bool_]:
+    if task.mask is None:
+        return np.zeros(task.geobox.shape.yx, np.bool_)
+    # -1 cannot be a class of the file's own: beyond its edge nothing is known, so nothing is mapped.
+    source = RasterSource(task.mask.path, meta=RasterBandMetadata("int32", -1))
+    how = RasterLoadParams("int32", fill_value=-1, resampling="nearest")
+    place, pixels = RioReader(source, None).read(how, task.geobox)  # type: ignore[arg-type]
+    classes = np.full(task.geobox.shape.yx, -1, np.int32)
+    classes[place] = pixels
+    return ~np.isin(classes, task.mask.classes)

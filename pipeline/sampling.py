@@ -1,0 +1,164 @@
+"""Sites -> SampleTable: the features of each site's pixel, by the very code that maps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import shapely
+from distributed import Client
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from shapely.geometry.base import BaseGeometry
+
+import features
+from features.spec import FeatureSpec
+from models.samples import PLACE_COLUMNS, SampleTable
+from pipeline import runner
+from pipeline.errors import InputError, PhusaError
+from pipeline.files import aside
+from pipeline.grid import lonlat_box, pixel, pixel_window, transformer
+from pipeline.load import Loss, load
+from pipeline.scenes import Scene, Scenes
+from pipeline.sites import Refusal, Site
+
+#: Sites of one square of this many pixels are read together.
+CELL_PX = 64
+_META = b"phusa"
+
+
+@dataclass(frozen=True)
+class SiteTask:
+    """Sites whose pixels are read in one window."""
+
+    geobox: GeoBox
+    pixels: tuple[tuple[int, int], ...]
+    """(row, column) of each site in the window."""
+    sites: tuple[Site, ...]
+    scenes: tuple[Scene, ...]
+    dilate_m: float
+
+
+@dataclass(frozen=True)
+class SiteResult:
+    rows: NDArray[np.float32]
+    """(site, feature)."""
+    clear_dates: NDArray[np.int16]
+    reads: int
+    losses: tuple[Loss, ...]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Features at sites, and what could not be had."""
+
+    table: SampleTable | None
+    """None where no site is left."""
+    refusals: list[Refusal]
+    reads: int
+    losses: list[Loss]
+
+
+def windows(sites: Sequence[Site], resolution_m: int) -> list[tuple[GeoBox, tuple[tuple[int, int], ...], tuple[Site, ...]]]:
+    """Windows of the map grid that hold the sites' pixels, at most ``CELL_PX`` square each."""
+    cells: dict[tuple[int, int, int], list[tuple[int, int, Site]]] = {}
+    for site in sites:
+        epsg, column, row = pixel(site.lon, site.lat, resolution_m)
+        cells.setdefault((epsg, column // CELL_PX, row // CELL_PX), []).append((column, row, site))
+    found = []
+    for (epsg, _, _), members in sorted(cells.items(), key=lambda c: c[0]):
+        columns = min(m[0] for m in members), max(m[0] for m in members)
+        rows = min(m[1] for m in members), max(m[1] for m in members)
+        places = tuple((m[1] - rows[0], m[0] - columns[0]) for m in members)
+        geobox = pixel_window(epsg, columns, rows, resolution_m)
+        found.append((geobox, places, tuple(m[2] for m in members)))
+    return found
+
+
+def place(sites: Sequence[Site], resolution_m: int) -> BaseGeometry:
+    """Where to search images for the sites: their windows, or the hull of very many."""
+    boxes = [lonlat_box(geobox) for geobox, _, _ in windows(sites, resolution_m)]
+    union = shapely.unary_union(boxes)
+    return union if len(boxes) <= 100 else shapely.convex_hull(union)
+
+
+def sample(
+    client: Client, sites: Sequence[Site], scenes: Scenes, spec: FeatureSpec, resolution_m: int, dilate_m: float
+) -> Sampled:
+    """Features of ``spec`` at ``sites``. Sites that no image saw clearly are refused.
+
+    Raises PhusaError where a window failed by an error of ours.
+    """
+    tasks = [
+        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m)
+        for geobox, places, members in windows(sites, resolution_m)
+    ]
+    found: dict[Site, tuple[NDArray[np.float32], int]] = {}
+    reads, losses = 0, []
+    for outcome in runner.execute(client, sample_window, tasks, spec):
+        if outcome.result is None:
+            raise PhusaError(f"reading features at {outcome.task.sites[0].sample_id} failed: {outcome.error}")
+        reads += outcome.result.reads
+        losses += outcome.result.losses
+        for k, site in enumerate(outcome.task.sites):
+            found[site] = outcome.result.rows[k], int(outcome.result.clear_dates[k])
+    refusals = [
+        Refusal(s.file, s.row, s.sample_id, "no-clear-date", f"no clear image in season {s.season!r}")
+        for s in sites
+        if found[s][1] == 0 or np.isnan(found[s][0]).all()
+    ]
+    refused = {(r.file, r.row) for r in refusals}
+    kept = [s for s in sites if (s.file, s.row) not in refused]
+    table = _table(kept, {s: found[s][0] for s in kept}, spec) if kept else None
+    return Sampled(table, refusals, reads, losses)
+
+
+def sample_window(task: SiteTask, spec: FeatureSpec) -> SiteResult:
+    """Features of the sites of one window; runs on workers."""
+    stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, task.sites[0].sample_id)
+    cube = features.block(stack.arrays, spec, dates=stack.dates)
+    rows, columns = np.array(task.pixels).T
+    clear = stack.clear_dates[rows, columns]
+    return SiteResult(cube[:, rows, columns].T.copy(), clear, stack.reads, tuple(stack.losses))
+
+
+def _table(sites: Sequence[Site], values: dict[Site, NDArray[np.float32]], spec: FeatureSpec) -> SampleTable:
+    names = sorted({name for s in sites for name in s.values})
+    rows = []
+    for s in sites:
+        epsg, _, _ = pixel(s.lon, s.lat, 10)
+        x, y = transformer(4326, epsg).transform(s.lon, s.lat)
+        where = (s.sample_id, s.group, s.season, s.date, round(s.lon, 8), round(s.lat, 8), epsg, round(x, 2), round(y, 2))
+        rows.append((*where, *(s.values.get(n, np.nan) for n in names)))
+    frame = pd.DataFrame(rows, columns=[*PLACE_COLUMNS, *names])
+    cube = pd.DataFrame(np.stack([values[s] for s in sites]), columns=list(spec.names))
+    return SampleTable(pd.concat([frame, cube], axis=1), spec)
+
+
+def write_table(table: SampleTable, path: Path, meta: dict[str, Any] | None = None) -> None:
+    """Parquet with the FeatureSpec in its metadata."""
+    arrow = pyarrow.Table.from_pandas(table.frame, preserve_index=False)
+    about = {"spec": json.loads(table.spec.to_json()), **(meta or {})}
+    arrow = arrow.replace_schema_metadata({_META: json.dumps(about).encode()})
+    with aside(path) as temporary:
+        pyarrow.parquet.write_table(arrow, temporary)
+
+
+def read_table(path: Path) -> SampleTable:
+    """Raises InputError where the file is not one that ``write_table`` made."""
+    try:
+        arrow = pyarrow.parquet.read_table(path)
+        about = json.loads((arrow.schema.metadata or {})[_META])
+        spec = FeatureSpec.from_json(json.dumps(about["spec"]))
+        return SampleTable(arrow.replace_schema_metadata(None).to_pandas(), spec)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such sample table; make one with `phusa samples`") from None
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is not a sample table made by `phusa samples`: {error}") from None

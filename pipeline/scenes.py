@@ -1,0 +1,137 @@
+"""Scenes: the images of a season as small values, saved so that they are a reproducible input."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from pipeline.errors import InputError
+from pipeline.files import write_aside
+
+FORMAT = "phusa-scenes-1"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One image of one sensor, told in one way whatever the provider."""
+
+    id: str
+    sensor: str
+    collection: str
+    datetime: str
+    """Acquisition, ISO 8601, UTC."""
+    footprint: str
+    """WKT, WGS 84."""
+    assets: tuple[tuple[str, str], ...]
+    """(common band name, address)."""
+    epsg: int | None
+    offset: int = 0
+    """Added to the delivered numbers of Sentinel-2 to give reflectance x 10000."""
+    nodata: float | None = None
+    platform: str | None = None
+    orbit: str | None = None
+    """Relative orbit or orbit direction: Sentinel-1 images are alike only within one."""
+    granule: str | None = None
+    baseline: str | None = None
+    cloud_percent: float | None = None
+    sign: bool = False
+    """Addresses need the provider's short-lived token."""
+    simulated: bool = False
+    """Not a real image; every product made from it says so."""
+
+    @cached_property
+    def geometry(self) -> BaseGeometry:
+        return shapely.from_wkt(self.footprint)
+
+    @property
+    def urls(self) -> dict[str, str]:
+        return dict(self.assets)
+
+    @cached_property
+    def day(self) -> dt.date:
+        """Solar day at the scene's centre: one pass of the satellite never spans two."""
+        moment = dt.datetime.fromisoformat(self.datetime)
+        return (moment + dt.timedelta(hours=self.geometry.centroid.x / 15)).date()
+
+    @property
+    def pass_key(self) -> tuple[str, str, str]:
+        """Scenes with one key are one date: granules and datastrips of one pass."""
+        return (str(self.day), self.platform or "", self.orbit or "")
+
+    @property
+    def identity(self) -> str:
+        """What makes the pixels what they are; not where the copies lie."""
+        parts = (self.sensor, self.collection, self.id, self.datetime, self.baseline, self.offset)
+        return "|".join(map(str, parts))
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A record that was found and not used, and why."""
+
+    id: str
+    sensor: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """All scenes kept for one season, and every record that was not."""
+
+    season: str
+    provider: dict[str, str]
+    """Sensor -> where its records came from."""
+    kept: tuple[Scene, ...]
+    dropped: tuple[Dropped, ...]
+
+    def of(self, sensor: str) -> list[Scene]:
+        return [scene for scene in self.kept if scene.sensor == sensor]
+
+    def meeting(self, place: BaseGeometry) -> tuple[Scene, ...]:
+        """Scenes whose footprint meets a WGS 84 geometry."""
+        prepared = shapely.prepared.prep(place)
+        return tuple(scene for scene in self.kept if prepared.intersects(scene.geometry))
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many records were dropped for each kind of reason (the text before the colon)."""
+        return dict(sorted(Counter(d.reason.partition(":")[0] for d in self.dropped).items()))
+
+    @property
+    def digest(self) -> str:
+        return digest(self.kept)
+
+    def write(self, path: Path) -> None:
+        content = {"format": FORMAT, **asdict(self)}
+        write_aside(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Scenes:
+        """Raises InputError where the file is not one that ``write`` made."""
+        try:
+            content: dict[str, Any] = json.loads(path.read_text())
+            if content.pop("format") != FORMAT:
+                raise ValueError(f"format is not {FORMAT}")
+            kept = tuple(
+                Scene(**{**row, "assets": tuple(tuple(a) for a in row["assets"])})
+                for row in content["kept"]
+            )
+            dropped = tuple(Dropped(**row) for row in content["dropped"])
+            return cls(content["season"], content["provider"], kept, dropped)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not a list of scenes made by `phusa scenes`: {error}") from None
+
+
+def digest(scenes: Iterable[Scene]) -> str:
+    """SHA-256 over what the scenes are, in any order."""
+    return hashlib.sha256("\n".join(sorted(s.identity for s in scenes)).encode()).hexdigest()

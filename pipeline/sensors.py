@@ -1,0 +1,43 @@
+"""The sensors: which bands each delivers, and how its pixels come to the map grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from features.bands import BANDS, DEM, OPTICAL, RADAR
+
+SensorName = Literal["sentinel-2-l2a", "sentinel-1-rtc", "dem"]
+
+#: Scene classification of Sentinel-2; read with every scene, never a feature.
+SCL = "scl"
+
+
+@dataclass(frozen=True)
+class Sensor:
+    """How to read one sensor."""
+
+    name: str
+    dtype: str
+    nodata: float
+    """Value of unseen pixels in the loaded array."""
+    resampling: str
+    """Nearest keeps Sentinel-2 on its own pixels (20 m bands replicate); others are interpolated."""
+    timeless: bool = False
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        return tuple(b for b, sensor in BANDS.items() if sensor == self.name)
+
+
+SENSORS = MappingProxyType(
+    {
+        sensor.name: sensor
+        for sensor in (
+            Sensor(OPTICAL, "uint16", 0, "nearest"),
+            Sensor(RADAR, "float32", float("nan"), "bilinear"),
+            Sensor(DEM, "float32", float("nan"), "bilinear", timeless=True),
+        )
+    }
+)

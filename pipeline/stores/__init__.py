@@ -1,0 +1,21 @@
+"""Where products live. Two kinds, one contract (``contract.Store``)."""
+
+from __future__ import annotations
+
+from pipeline.stores.contract import Record, Release, Store
+from pipeline.stores.folder import FolderStore
+from pipeline.stores.settings import FolderSettings, PostgisSettings
+
+__all__ = ["FolderSettings", "PostgisSettings", "Record", "Release", "Store", "open_store"]
+
+
+def open_store(settings: FolderSettings | PostgisSettings, dsn: str | None = None) -> Store:
+    """The store of ``settings``; ``dsn`` is needed by PostGIS.
+
+    Raises InputError where it cannot be reached or lacks its schema.
+    """
+    if isinstance(settings, FolderSettings):
+        return FolderStore(settings.path)
+    from pipeline.stores.postgis import PostgisStore  # psycopg is an optional extra
+
+    return PostgisStore.open(settings, dsn)

@@ -1,0 +1,65 @@
+"""What every store does: keep drafts, find finished work, and publish a season all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.product import Product, ProductId
+from pipeline.season import Season
+
+
+@dataclass(frozen=True)
+class Record:
+    """A stored product."""
+
+    id: ProductId
+    key: str
+    sha256: str
+    path: Path
+    """Its COG."""
+    item: dict[str, Any]
+    """Its STAC item."""
+
+    @property
+    def lost_reads(self) -> int:
+        return int(self.item["properties"].get("phusa:lost_reads", 0))
+
+
+@dataclass(frozen=True)
+class Release:
+    """A published season."""
+
+    id: str
+    """Digest of its content: publishing the same products again is the same release."""
+    season: str
+    records: tuple[Record, ...]
+    changed: bool
+    """False where it was published before."""
+
+
+class Store(Protocol):
+    """Products by (season, tile, target). Readers see published products only."""
+
+    path: Path
+    """Folder for COGs, and for bundles, scene lists and sample tables."""
+
+    def find(self, product: ProductId) -> Record | None:
+        """The draft or published product whose COG is still there; a draft comes first."""
+
+    def put(self, product: Product, cog: Path) -> Record:
+        """Take over ``cog`` as the draft of ``product``; an older draft of the same id is replaced."""
+
+    def publish(self, region: str, season: Season, records: Sequence[Record]) -> Release:
+        """Make ``records`` the published content of ``season``: all of them, or none."""
+
+    def published(self, season: Season) -> list[Record]:
+        """What readers see of ``season``."""
+
+    def verify(self) -> list[str]:
+        """One line for each published product whose content is not what its record says."""
+
+    def close(self) -> None:
+        """Let go of connections."""

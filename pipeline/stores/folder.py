@@ -1,0 +1,264 @@
+"""Folder store: COGs and STAC items that any reader of static catalogues understands.
+
+    catalog.json                               the one switch: what it links to is published
+    drafts/<season>/<tile>_<target>.{tif,json} made, not yet published
+    releases/<season>/<release>/               COGs, items, collection.json, items.parquet, tables.gpkg
+
+A release is built aside and renamed; then catalog.json is replaced. COGs are hard-linked where the
+file system can, so an unchanged product is stored once however often its season is published.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pyogrio
+import shapely
+import stac_geoparquet.arrow
+
+from pipeline import stac
+from pipeline.errors import IntegrityError
+from pipeline.files import sha256, write_aside
+from pipeline.product import Product, ProductId, summary
+from pipeline.season import Season, slug
+from pipeline.stores.contract import Record, Release
+
+CATALOG_ID = "phusa"
+
+
+class FolderStore:
+    """See the module's text."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def find(self, product: ProductId) -> Record | None:
+        for folder in (self._drafts(product.season), self._current(product.season)):
+            record = _read(folder / f"{product.name}.json", product) if folder else None
+            if record:
+                return record
+        return None
+
+    def put(self, product: Product, cog: Path) -> Record:
+        folder = self._drafts(product.season.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{product.id.name}.tif"
+        digest, size = sha256(cog), cog.stat().st_size
+        record = path.with_suffix(".json")
+        record.unlink(missing_ok=True)  # a COG without its record is no product
+        os.replace(cog, path)
+        item = stac.item(product, digest, size, f"./{path.name}")
+        write_aside(record, json.dumps(item, indent=1, ensure_ascii=False) + "\n")
+        return Record(product.id, product.key, digest, path, item)
+
+    def publish(self, region: str, season: Season, records: Sequence[Record]) -> Release:
+        with self._lock():
+            release_id = _release_id(records)
+            folder = self.path / "releases" / season.slug / release_id
+            known = self._current(season.name) == folder and _whole(folder, records)
+            if not known:
+                _build(folder, region, season, records)
+                self._switch(season, folder)
+            for record in records:
+                self._drop_draft(record)
+            placed = tuple(replace(r, path=folder / f"{r.id.name}.tif") for r in records)
+            return Release(release_id, season.name, placed, changed=not known)
+
+    def published(self, season: Season) -> list[Record]:
+        folder = self._current(season.name)
+        found = (_read(p, None) for p in sorted(folder.glob("*_*.json"))) if folder else ()
+        return [record for record in found if record]
+
+    def verify(self) -> list[str]:
+        faults = []
+        for link in self._catalog()["links"]:
+            if link["rel"] == "child":
+                faults += _verify((self.path / link["href"]).parent)
+        return faults
+
+    def close(self) -> None:
+        """A folder needs no closing."""
+
+    def _drafts(self, season: str) -> Path:
+        return self.path / "drafts" / slug(season)
+
+    def _current(self, season: str) -> Path | None:
+        """Folder of the published release of a season."""
+        start = f"./releases/{slug(season)}/"
+        for link in self._catalog()["links"]:
+            if link["rel"] == "child" and link["href"].startswith(start):
+                return self.path / Path(link["href"]).parent
+        return None
+
+    def _catalog(self) -> dict[str, Any]:
+        path = self.path / "catalog.json"
+        if path.exists():
+            try:
+                catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                catalog["links"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise IntegrityError(f"{path} is not the catalogue of a store: {error}") from None
+            return catalog
+        return {
+            "type": "Catalog",
+            "stac_version": stac.VERSION,
+            "id": CATALOG_ID,
+            "description": "Bản đồ đã công bố của Phù Sa. Published Phù Sa maps.",
+            "links": [{"rel": "root", "href": "./catalog.json", "type": "application/json"}],
+        }
+
+    def _switch(self, season: Season, folder: Path) -> None:
+        catalog = self._catalog()
+        start = f"./releases/{season.slug}/"
+        kept = [link for link in catalog["links"] if not link["href"].startswith(start)]
+        child = {
+            "rel": "child",
+            "href": f"./{(folder / 'collection.json').relative_to(self.path)}",
+            "type": "application/json",
+            "title": season.name,
+        }
+        links = sorted([*kept, child], key=lambda link: (link["rel"] != "root", link["href"]))
+        catalog["links"] = links
+        write_aside(self.path / "catalog.json", json.dumps(catalog, indent=1, ensure_ascii=False) + "\n")
+
+    def _drop_draft(self, record: Record) -> None:
+        draft = self._drafts(record.id.season) / f"{record.id.name}.json"
+        draft.unlink(missing_ok=True)
+        draft.with_suffix(".tif").unlink(missing_ok=True)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One publisher at a time."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _read(path: Path, expected: ProductId | None) -> Record | None:
+    """The record at ``path`` if it is whole, its COG is there and has the size it should."""
+    try:
+        item = json.loads(path.read_text(encoding="utf-8"))
+        p, asset = item["properties"], item["assets"]["map"]
+        found = ProductId(p["phusa:season"], p["phusa:tile"], p["phusa:target"])
+        cog = path.with_suffix(".tif")
+        if (expected and found != expected) or cog.stat().st_size != asset["file:size"]:
+            return None
+        return Record(found, p["phusa:key"], asset["file:checksum"][4:], cog, item)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _release_id(records: Sequence[Record]) -> str:
+    lines = sorted(f"{r.id.name} {r.key} {r.sha256}" for r in records)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _whole(folder: Path, records: Sequence[Record]) -> bool:
+    found = [_read(folder / f"{r.id.name}.json", r.id) for r in records]
+    return all(f and f.sha256 == r.sha256 for f, r in zip(found, records, strict=True))
+
+
+def _build(folder: Path, region: str, season: Season, records: Sequence[Record]) -> None:
+    """Write a release aside and put it in place; what is missing of an older copy is made good."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    older = folder.with_name(f".{folder.name}.old")
+    for leftover in (temporary, older):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    items = []
+    for record in records:
+        _link(record.path, temporary / f"{record.id.name}.tif")
+        item = record.item | {"links": _links()}
+        items.append(item)
+        _write_json(temporary / f"{record.id.name}.json", item)
+    names = [record.id.name for record in records]
+    _write_json(temporary / "collection.json", _collection(region, season, items, names))
+    stac_geoparquet.arrow.to_parquet(
+        stac_geoparquet.arrow.parse_stac_items_to_arrow(items), temporary / "items.parquet"
+    )
+    _write_tables(temporary, season, records)
+    if folder.exists():
+        folder.rename(older)
+    temporary.rename(folder)
+    shutil.rmtree(older, ignore_errors=True)
+
+
+def _links() -> list[dict[str, str]]:
+    kind = "application/json"
+    return [
+        {"rel": "root", "href": "../../../catalog.json", "type": kind},
+        {"rel": "parent", "href": "./collection.json", "type": kind},
+        {"rel": "collection", "href": "./collection.json", "type": kind},
+    ]
+
+
+def _collection(
+    region: str, season: Season, items: list[dict[str, Any]], names: list[str]
+) -> dict[str, Any]:
+    collection = stac.collection(region, season, items)
+    collection["links"] = [
+        {"rel": "root", "href": "../../../catalog.json", "type": "application/json"},
+        {"rel": "parent", "href": "../../../catalog.json", "type": "application/json"},
+        *({"rel": "item", "href": f"./{n}.json", "type": "application/geo+json"} for n in names),
+    ]
+    return collection
+
+
+def _write_tables(folder: Path, season: Season, records: Sequence[Record]) -> None:
+    """GeoPackage with one row a product: where it is, what is mapped of it, and what is not."""
+    rows = [
+        {
+            "season": r.id.season, "tile": r.id.tile, "target": r.id.target, "file": f"{r.id.name}.tif",
+            "key": r.key, "sha256": r.sha256, "lost_reads": r.lost_reads,
+            "simulated": bool(r.item["properties"].get("phusa:simulated")),
+            **summary(folder / f"{r.id.name}.tif"),
+        }
+        for r in records
+    ]  # fmt: skip
+    shapes = [shapely.geometry.shape(r.item["geometry"]) for r in records]
+    frame = geopandas.GeoDataFrame(rows, geometry=shapes, crs=4326)
+    # GeoPackage stamps the time of writing; a fixed one keeps the same content the same bytes.
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{season.end}T00:00:00.000Z"})
+    try:
+        pyogrio.write_dataframe(frame, folder / "tables.gpkg", layer="products", driver="GPKG")
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # other device, or a file system without hard links
+        shutil.copyfile(source, target)
+
+
+def _verify(folder: Path) -> list[str]:
+    try:
+        links = json.loads((folder / "collection.json").read_text(encoding="utf-8"))["links"]
+        names = [Path(link["href"]).stem for link in links if link["rel"] == "item"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [f"{folder / 'collection.json'}: {error}"]
+    faults = []
+    for name in names:
+        path = folder / f"{name}.tif"
+        record = _read(path.with_suffix(".json"), None)
+        if record is None:
+            faults.append(f"{path}: missing, cut short, or without its record")
+        elif sha256(path) != record.sha256:
+            faults.append(f"{path}: its SHA-256 is not {record.sha256}, which its record states")
+    return faults
