@@ -152,12 +152,21 @@ def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[
         root = str(Path(root).resolve())
     try:
         catalog = pystac.Catalog.from_file(root, stac_io=_GuardedIO(root))
-        for item in catalog.get_items(recursive=True):
+        for item in _items(catalog, collections):
             record = item.to_dict(include_self_link=False, transform_hrefs=False)
             if record.get("collection") in collections:
                 yield _absolute(record, item.get_self_href())
     except _TROUBLE as error:
         raise InputError(f"the catalogue {root} cannot be read: {_short(error)}") from None
+
+
+def _items(node: pystac.Catalog, collections: tuple[str, ...]) -> Iterator[pystac.Item]:
+    """Items below a node, without opening collections that are not asked for."""
+    if isinstance(node, pystac.Collection) and node.id not in collections:
+        return
+    yield from node.get_items()
+    for child in node.get_children():
+        yield from _items(child, collections)
 
 
 def _absolute(record: dict[str, Any], base: str | None) -> dict[str, Any]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline import runner, workflow
+from pipeline import catalog, featurefiles, learning, losses, production, runner
 from pipeline.cli import shell
 from pipeline.cli.shell import Result, command
 from pipeline.config import Config, SampleFile
+from pipeline.demo import build as build_demo
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import write_aside
 from pipeline.sampling import read_table, write_table
 from pipeline.scenes import Scenes
 from pipeline.season import Season
-from pipeline.stores import Store, open_store
+from pipeline.stores import Store, open_store, work_folder
 
 _PATH = click.Path(path_type=Path)
 _config = click.argument("config", type=_PATH)
@@ -49,7 +51,7 @@ def main() -> None:
 def scenes(config: Path, season: str, out: Path) -> Result:
     """List the season's images over the area: kept and dropped, with reasons."""
     settings = Config.read(config)
-    found = workflow.find_scenes(settings, settings.season(season))
+    found = catalog.search(settings.sources, settings.season(season), settings.region.geometry)
     found.write(out)
     return {"season": season, "out": str(out.resolve()), **_scene_counts(found)}
 
@@ -69,12 +71,12 @@ def samples(
     settings = Config.read(config)
     entries = _sample_files(settings, files, season)
     with runner.cluster(scheduler) as client:
-        gathered = workflow.gather(settings, client, entries)
+        gathered = learning.gather(settings, client, entries)
     if report:
         write_aside(report, json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n")
     if gathered.table is None:
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
-    workflow.refuse_losses(gathered.loss_percent, settings, gathered.report["lost"])
+    losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
     write_table(gathered.table, out)
     counts = {k: v for k, v in gathered.report.items() if k != "refusals"}
     where = {"report": str(report.resolve())} if report else {}
@@ -90,8 +92,8 @@ def samples(
 def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
     """Train the model of one target."""
     settings = Config.read(config)
-    out = out or workflow.bundle_folder(_store_settings(settings).path, settings.target(target).name)
-    bundle = workflow.fit(read_table(table), settings.target(target))
+    out = out or learning.bundle_folder(_work(settings), settings.target(target).name)
+    bundle = learning.fit(read_table(table), settings.target(target))
     try:
         bundle.save(out)
     except (ValueError, OSError) as error:
@@ -114,7 +116,7 @@ def evaluate(
     settings = Config.read(config)
     rows = read_table(table)
     theme = settings.target(target)
-    model = workflow.load_bundle(bundle) if bundle else workflow.fit(rows, theme)
+    model = learning.load_bundle(bundle) if bundle else learning.fit(rows, theme)
     with runner.cluster(scheduler) as client:
         scores = _scores(settings, client, model, rows)
     result = {"target": target, "bundle": model.digest, **scores}
@@ -137,7 +139,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
     when = settings.season(season)
     found = _scene_list(settings, when, scenes)
     with runner.cluster(scheduler) as client, shell.progress("features") as show:
-        files, loss = workflow.write_features(settings, when, found, out, client, show)
+        files, loss = featurefiles.write(settings, when, found, out, client, show)
     return {"season": season, "files": [str(f.resolve()) for f in files], "loss_percent": loss, **_scene_counts(found)}
 
 
@@ -153,10 +155,10 @@ def map_(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
     settings = Config.read(config)
     when = settings.season(season)
     with _store(settings) as store:
-        models = workflow.bundles_for(settings, bundles, store.path)
+        models = learning.bundles_for(settings, bundles, _work(settings))
         found = _scene_list(settings, when, scenes)
         with runner.cluster(scheduler) as client, shell.progress("map") as show:
-            report = workflow.map_season(settings, when, found, models, store, client, show)
+            report = production.map_season(settings, when, found, models, store, client, show)
     return _map_result(settings, season, report)
 
 
@@ -168,7 +170,7 @@ def publish(config: Path, season: str) -> Result:
     """Publish what `map` made of a season: all of it at once, or nothing."""
     settings = Config.read(config)
     with _store(settings) as store:
-        release = workflow.publish(settings, settings.season(season), store)
+        release = production.publish(settings, settings.season(season), store)
     return _release_result(store, release)
 
 
@@ -181,29 +183,23 @@ def publish(config: Path, season: str) -> Result:
 @command
 def run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str) -> Result:
     """The whole season: scenes, samples, train, evaluate, map, publish. With --bundle, no training."""
-    settings = Config.read(config)
-    when = settings.season(season)
-    with _store(settings) as store:
-        if bundles:
-            workflow.bundles_for(settings, bundles, store.path)
-        elif not settings.targets:
-            raise InputError(f"{config}: the config has no targets; add the key targets")
-        found = _scene_list(settings, when, scenes)
-        found.write(store.path / "scenes" / f"{when.slug}.json")
-        with runner.cluster(scheduler) as client:
-            scores: dict[str, Any] = {}
-            if bundles:
-                models = workflow.bundles_for(settings, bundles, store.path)
-            else:
-                models, table, _ = workflow.train_all(settings, client, store.path)
-                scores = {m.target.name: _scores(settings, client, m, table) for m in models}
-            with shell.progress("map") as show:
-                report = workflow.map_season(settings, when, found, models, store, client, show)
-        result = _map_result(settings, season, report) | {"scores": scores, **_scene_counts(found)}
-        if not report.failed:
-            release = workflow.publish(settings, when, store)
-            result |= _release_result(store, release)
-    return result
+    return _run(config, season, bundles, scenes, scheduler)
+
+
+@main.command()
+@click.option("--out", type=_PATH, required=True, help="Folder for the demonstration.")
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same files.")
+@_scheduler
+@command
+def demo(out: Path, seed: int, scheduler: str) -> Result:
+    """A small SIMULATED coast, run from scenes to published maps; its truth lies beside them."""
+    try:
+        made = build_demo(out, seed)
+    except OSError as error:
+        raise InputError(f"{out}: {error.strerror or error}") from None
+    result = _run(made.config, made.season, (), None, scheduler)
+    where = {"config": str(made.config.resolve()), "season": made.season, "truth": str(made.truth.resolve())}
+    return {"simulated": True, **where, **result}
 
 
 @main.command()
@@ -213,7 +209,7 @@ def status(config: Path) -> Result:
     """For each season: products done, missing and failed."""
     settings = Config.read(config)
     with _store(settings) as store:
-        return {"store": str(store.path), "seasons": workflow.status(settings, store)}
+        return {"store": str(store.path), "seasons": production.status(settings, store)}
 
 
 @main.command()
@@ -229,9 +225,36 @@ def verify(config: Path) -> Result:
     return {"store": str(store.path), "faults": []}
 
 
+def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str) -> Result:
+    """The whole season, from scenes to publication."""
+    settings = Config.read(config)
+    when = settings.season(season)
+    with _store(settings) as store:
+        if bundles:
+            learning.bundles_for(settings, bundles, _work(settings))
+        elif not settings.targets:
+            raise InputError(f"{config}: the config has no targets; add the key targets")
+        found = _scene_list(settings, when, scenes)
+        found.write(_work(settings) / "scenes" / f"{when.slug}.json")
+        with runner.cluster(scheduler) as client:
+            scores: dict[str, Any] = {}
+            if bundles:
+                models = learning.bundles_for(settings, bundles, _work(settings))
+            else:
+                models, table, _ = learning.train_all(settings, client, _work(settings))
+                scores = {m.target.name: _scores(settings, client, m, table) for m in models}
+            with shell.progress("map") as show:
+                report = production.map_season(settings, when, found, models, store, client, show)
+        result = _map_result(settings, season, report) | {"scores": scores, **_scene_counts(found)}
+        if not report.failed:
+            release = production.publish(settings, when, store)
+            result |= _release_result(store, release)
+    return result
+
+
 def _scores(settings: Config, client: Any, model: Any, table: Any) -> dict[str, Any]:
-    scores: dict[str, Any] = {"cross_validation": workflow.assess(table, model.target)}
-    reference = workflow.assess_reference(settings, client, model, table)
+    scores: dict[str, Any] = {"cross_validation": learning.assess(table, model.target)}
+    reference = learning.assess_reference(settings, client, model, table)
     return scores | ({"reference": reference} if reference else {})
 
 
@@ -263,7 +286,7 @@ def _names(entries: Sequence[SampleFile]) -> str:
 
 def _scene_list(settings: Config, season: Season, path: Path | None) -> Scenes:
     if path is None:
-        return workflow.find_scenes(settings, season)
+        return catalog.search(settings.sources, season, settings.region.geometry)
     found = Scenes.read(path)
     if found.season != season.name:
         raise InputError(f"{path} lists season {found.season!r}, not {season.name!r}")
@@ -285,31 +308,31 @@ def _store_settings(settings: Config) -> Any:
     return settings.store
 
 
-class _store:
+@contextmanager
+def _store(settings: Config) -> Iterator[Store]:
     """The config's store, closed at the end."""
-
-    def __init__(self, settings: Config) -> None:
-        self.settings = _store_settings(settings)
-
-    def __enter__(self) -> Store:
-        self.store = open_store(self.settings, shell.dsn())
-        return self.store
-
-    def __exit__(self, *_: object) -> None:
-        self.store.close()
+    store = open_store(_store_settings(settings), settings.region.name, shell.dsn())
+    try:
+        yield store
+    finally:
+        store.close()
 
 
-def _map_result(settings: Config, season: str, report: workflow.MapReport) -> Result:
+def _work(settings: Config) -> Path:
+    return work_folder(_store_settings(settings).path, settings.region.name)
+
+
+def _map_result(settings: Config, season: str, report: production.MapReport) -> Result:
     """What a mapping run did; raises LossError, and exits 1 where a product failed."""
-    lost = workflow.lost(report.losses)
-    workflow.refuse_losses(workflow.loss_of(report.records), settings, lost)
+    lost, share = losses.worst(report.losses), losses.of_records(report.records)
+    losses.refuse(share, settings.max_loss_percent, lost)
     result: Result = {
         "season": season,
         "products": [str(r.path) for r in report.records],
         "computed": len(report.computed),
         "skipped": len(report.skipped),
         "failed": [{"tile": t, "target": g, "error": e} for t, g, e in report.failed],
-        "loss_percent": workflow.loss_of(report.records),
+        "loss_percent": share,
         "lost": lost,
     }
     return result | ({"exit_code": 1} if report.failed else {})

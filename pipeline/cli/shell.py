@@ -8,11 +8,13 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
+from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
 from pipeline.errors import PhusaError
@@ -89,6 +91,8 @@ def _configure_logging(debug: bool) -> None:
         stream=sys.stderr,
         force=True,
     )
+    # odc-loader warps in memory without a place of its own; rasterio warns of each.
+    warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     if not debug:  # their faults reach the user as our own messages
         for name in ("odc", "distributed", "rasterio", "asyncio", "pystac", "pystac_client", "tornado"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pipeline.stores.contract import Record, Release, Store
+from pipeline.stores.contract import Record, Release, Store, work_folder
 from pipeline.stores.folder import FolderStore
 from pipeline.stores.settings import FolderSettings, PostgisSettings
 
-__all__ = ["FolderSettings", "PostgisSettings", "Record", "Release", "Store", "open_store"]
+__all__ = ["FolderSettings", "PostgisSettings", "Record", "Release", "Store", "open_store", "work_folder"]
 
 
-def open_store(settings: FolderSettings | PostgisSettings, dsn: str | None = None) -> Store:
-    """The store of ``settings``; ``dsn`` is needed by PostGIS.
+def open_store(
+    settings: FolderSettings | PostgisSettings, region: str, dsn: str | None = None
+) -> Store:
+    """The store of ``settings`` for one region; ``dsn`` is needed by PostGIS.
 
     Raises InputError where it cannot be reached or lacks its schema.
     """
     if isinstance(settings, FolderSettings):
-        return FolderStore(settings.path)
+        return FolderStore(settings.path, region)
     from pipeline.stores.postgis import PostgisStore  # psycopg is an optional extra
 
-    return PostgisStore.open(settings, dsn)
+    return PostgisStore.open(settings.path, region, dsn)

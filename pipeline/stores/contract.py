@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,10 +42,10 @@ class Release:
 
 
 class Store(Protocol):
-    """Products by (season, tile, target). Readers see published products only."""
+    """Products of one region by (season, tile, target). Readers see published products only."""
 
     path: Path
-    """Folder for COGs, and for bundles, scene lists and sample tables."""
+    region: str
 
     def find(self, product: ProductId) -> Record | None:
         """The draft or published product whose COG is still there; a draft comes first."""
@@ -52,7 +53,7 @@ class Store(Protocol):
     def put(self, product: Product, cog: Path) -> Record:
         """Take over ``cog`` as the draft of ``product``; an older draft of the same id is replaced."""
 
-    def publish(self, region: str, season: Season, records: Sequence[Record]) -> Release:
+    def publish(self, season: Season, records: Sequence[Record]) -> Release:
         """Make ``records`` the published content of ``season``: all of them, or none."""
 
     def published(self, season: Season) -> list[Record]:
@@ -63,3 +64,14 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+
+
+def work_folder(path: Path, region: str) -> Path:
+    """Where a region's run states, trained models, sample tables and scene lists are kept."""
+    return path / "work" / region
+
+
+def release_id(records: Sequence[Record]) -> str:
+    """Digest of what a release holds."""
+    lines = sorted(f"{r.id.name} {r.key} {r.sha256}" for r in records)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,8 +1,9 @@
 """Folder store: COGs and STAC items that any reader of static catalogues understands.
 
-    catalog.json                               the one switch: what it links to is published
-    drafts/<season>/<tile>_<target>.{tif,json} made, not yet published
-    releases/<season>/<release>/               COGs, items, collection.json, items.parquet, tables.gpkg
+    catalog.json                                        the one switch: what it links to is published
+    drafts/<region>/<season>/<tile>_<target>.{tif,json} made, not yet published
+    releases/<region>/<season>/<release>/               COGs, items, collection.json, items.parquet,
+                                                        tables.gpkg
 
 A release is built aside and renamed; then catalog.json is replaced. COGs are hard-linked where the
 file system can, so an unchanged product is stored once however often its season is published.
@@ -11,7 +12,6 @@ file system can, so an unchanged product is stored once however often its season
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
@@ -31,7 +31,7 @@ from pipeline.errors import IntegrityError
 from pipeline.files import sha256, write_aside
 from pipeline.product import Product, ProductId, summary
 from pipeline.season import Season, slug
-from pipeline.stores.contract import Record, Release
+from pipeline.stores.contract import Record, Release, release_id
 
 CATALOG_ID = "phusa"
 
@@ -39,8 +39,8 @@ CATALOG_ID = "phusa"
 class FolderStore:
     """See the module's text."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, region: str) -> None:
+        self.path, self.region = path, region
 
     def find(self, product: ProductId) -> Record | None:
         for folder in (self._drafts(product.season), self._current(product.season)):
@@ -61,18 +61,18 @@ class FolderStore:
         write_aside(record, json.dumps(item, indent=1, ensure_ascii=False) + "\n")
         return Record(product.id, product.key, digest, path, item)
 
-    def publish(self, region: str, season: Season, records: Sequence[Record]) -> Release:
+    def publish(self, season: Season, records: Sequence[Record]) -> Release:
         with self._lock():
-            release_id = _release_id(records)
-            folder = self.path / "releases" / season.slug / release_id
+            release = release_id(records)
+            folder = self.path / "releases" / self.region / season.slug / release
             known = self._current(season.name) == folder and _whole(folder, records)
             if not known:
-                _build(folder, region, season, records)
+                _build(folder, self.region, season, records)
                 self._switch(season, folder)
             for record in records:
                 self._drop_draft(record)
             placed = tuple(replace(r, path=folder / f"{r.id.name}.tif") for r in records)
-            return Release(release_id, season.name, placed, changed=not known)
+            return Release(release, season.name, placed, changed=not known)
 
     def published(self, season: Season) -> list[Record]:
         folder = self._current(season.name)
@@ -90,11 +90,11 @@ class FolderStore:
         """A folder needs no closing."""
 
     def _drafts(self, season: str) -> Path:
-        return self.path / "drafts" / slug(season)
+        return self.path / "drafts" / self.region / slug(season)
 
     def _current(self, season: str) -> Path | None:
         """Folder of the published release of a season."""
-        start = f"./releases/{slug(season)}/"
+        start = f"./releases/{self.region}/{slug(season)}/"
         for link in self._catalog()["links"]:
             if link["rel"] == "child" and link["href"].startswith(start):
                 return self.path / Path(link["href"]).parent
@@ -119,13 +119,13 @@ class FolderStore:
 
     def _switch(self, season: Season, folder: Path) -> None:
         catalog = self._catalog()
-        start = f"./releases/{season.slug}/"
+        start = f"./releases/{self.region}/{season.slug}/"
         kept = [link for link in catalog["links"] if not link["href"].startswith(start)]
         child = {
             "rel": "child",
             "href": f"./{(folder / 'collection.json').relative_to(self.path)}",
             "type": "application/json",
-            "title": season.name,
+            "title": f"{self.region} {season}",
         }
         links = sorted([*kept, child], key=lambda link: (link["rel"] != "root", link["href"]))
         catalog["links"] = links
@@ -157,11 +157,6 @@ def _read(path: Path, expected: ProductId | None) -> Record | None:
         return Record(found, p["phusa:key"], asset["file:checksum"][4:], cog, item)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _release_id(records: Sequence[Record]) -> str:
-    lines = sorted(f"{r.id.name} {r.key} {r.sha256}" for r in records)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _whole(folder: Path, records: Sequence[Record]) -> bool:
@@ -197,7 +192,7 @@ def _build(folder: Path, region: str, season: Season, records: Sequence[Record])
 def _links() -> list[dict[str, str]]:
     kind = "application/json"
     return [
-        {"rel": "root", "href": "../../../catalog.json", "type": kind},
+        {"rel": "root", "href": "../../../../catalog.json", "type": kind},
         {"rel": "parent", "href": "./collection.json", "type": kind},
         {"rel": "collection", "href": "./collection.json", "type": kind},
     ]
@@ -208,8 +203,8 @@ def _collection(
 ) -> dict[str, Any]:
     collection = stac.collection(region, season, items)
     collection["links"] = [
-        {"rel": "root", "href": "../../../catalog.json", "type": "application/json"},
-        {"rel": "parent", "href": "../../../catalog.json", "type": "application/json"},
+        {"rel": "root", "href": "../../../../catalog.json", "type": "application/json"},
+        {"rel": "parent", "href": "../../../../catalog.json", "type": "application/json"},
         *({"rel": "item", "href": f"./{n}.json", "type": "application/geo+json"} for n in names),
     ]
     return collection

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
-
-from pydantic import Field, StringConstraints
+from typing import Literal
 
 from models.settings import Settings
 
@@ -30,4 +28,3 @@ class PostgisSettings(_StoreSettings):
 
     kind: Literal["postgis"]
     path: Path = Path("store")
-    table_schema: Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]{0,40}$")] = Field("phusa")

@@ -1,0 +1,84 @@
+"""The features themselves as GeoTIFFs, for researchers and for checking."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+from distributed import Client
+from rasterio.windows import Window
+
+from features.spec import FeatureSpec
+from pipeline import losses, mapping, runner
+from pipeline.config import Config
+from pipeline.errors import PhusaError
+from pipeline.grid import lonlat_box, tiles
+from pipeline.mapping import BlockTask
+from pipeline.plan import block_tasks
+from pipeline.production import Progress, silent
+from pipeline.scenes import Scenes
+from pipeline.season import Season
+
+
+def write(
+    config: Config, season: Season, found: Scenes, out: Path, client: Client, progress: Progress = silent
+) -> tuple[list[Path], float]:
+    """``out/<tile>.tif``, float32 with NaN, a band a feature. Returns the files and the loss in percent.
+
+    Raises LossError beyond ``max_loss_percent`` and PhusaError where a block failed; then no file
+    of this run is left.
+    """
+    spec = config.features
+    work = out / f".{uuid.uuid4().hex}.tmp"
+    work.mkdir(parents=True)
+    try:
+        owner: dict[str, Path] = {}
+        tasks: list[BlockTask] = []
+        for tile in tiles(config.region.geometry, config.region.grid.resolution_m):
+            path = work / f"{tile.name}.tif"
+            _new_features(path, tile.geobox, spec, any(s.simulated for s in found.kept))
+            here = found.meeting(lonlat_box(tile.geobox))
+            for task in block_tasks(config, tile, here):
+                owner[task.name] = path
+                tasks.append(task)
+        reads, lost = 0, []
+        for done, outcome in enumerate(runner.execute(client, mapping.feature_block, tasks, spec), 1):
+            if outcome.result is None:
+                raise PhusaError(f"block {outcome.task.name} failed: {outcome.error}")
+            reads, lost = reads + outcome.result.reads, [*lost, *outcome.result.losses]
+            with rasterio.open(owner[outcome.task.name], "r+") as file:
+                cube = outcome.result.arrays["features"]
+                file.write(cube, window=Window(outcome.task.offset[1], outcome.task.offset[0], cube.shape[2], cube.shape[1]))
+            progress(done, len(tasks))
+        share = losses.percent(len(lost), reads)
+        losses.refuse(share, config.max_loss_percent, losses.worst(lost))
+        return [_finish_features(path, out) for path in sorted(set(owner.values()))], share
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _new_features(path: Path, geobox: Any, spec: FeatureSpec, simulated: bool) -> None:
+    profile = {
+        "driver": "GTiff", "height": geobox.shape.y, "width": geobox.shape.x, "count": len(spec.names),
+        "dtype": "float32", "nodata": np.nan, "crs": str(geobox.crs), "transform": geobox.affine,
+        "tiled": True, "blockxsize": 256, "blockysize": 256, "bigtiff": "if_safer", "compress": "zstd", "zstd_level": 1,
+    }  # fmt: skip
+    with rasterio.open(path, "w", **profile) as file:
+        file.descriptions = spec.names
+        file.update_tags(PHUSA_FEATURES=spec.digest, **({"PHUSA_SIMULATED": "SIMULATED"} if simulated else {}))
+        for _, window in file.block_windows(1):
+            empty = np.full((file.count, window.height, window.width), np.nan, np.float32)
+            file.write(empty, window=window)
+
+
+def _finish_features(path: Path, out: Path) -> Path:
+    final = out / path.name
+    cog = path.with_suffix(".cog.tif")
+    rasterio.shutil.copy(path, cog, driver="COG", COMPRESS="ZSTD", PREDICTOR="YES", BIGTIFF="IF_SAFER", OVERVIEWS="NONE")
+    cog.replace(final)
+    return final

@@ -1,0 +1,160 @@
+"""From sample files to trained and judged models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from distributed import Client
+
+from features.bands import BANDS
+from features.spec import FeatureSpec
+from models import evaluate, train
+from models.bundle import BundleError, ModelBundle
+from models.samples import SampleTable
+from models.targets import Target
+from pipeline import catalog, losses, sampling, sites
+from pipeline.config import Config, SampleFile
+from pipeline.errors import InputError
+from pipeline.files import write_aside
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Imported samples: the table to train on (None where no row is left) and the report."""
+
+    table: SampleTable | None
+    report: dict[str, Any]
+    loss_percent: float
+
+
+def gather(
+    config: Config, client: Client, files: Sequence[SampleFile], spec: FeatureSpec | None = None
+) -> Samples:
+    """Import sample files and read the features at their sites, each in its own season's images."""
+    spec = spec or config.features
+    accepted: list[sites.Site] = []
+    refusals: list[sites.Refusal] = []
+    for entry in files:
+        good, bad = sites.read(entry.file, config.season(entry.season), config.targets, entry.columns)
+        accepted, refusals = accepted + good, refusals + bad
+    tables, reads, lost = [], 0, []
+    for name in sorted({s.season for s in accepted}):
+        here = [s for s in accepted if s.season == name]
+        where = sampling.place(here, config.region.grid.resolution_m)
+        found = catalog.search(_needed(config, spec), config.season(name), where)
+        sampled = sampling.sample(
+            client, here, found, spec, config.region.grid.resolution_m, config.clouds.dilate_m
+        )
+        refusals, reads = refusals + sampled.refusals, reads + sampled.reads
+        lost += sampled.losses
+        if sampled.table is not None:
+            tables.append(sampled.table.frame)
+    refused = {(r.file, r.row) for r in refusals}
+    kept = [s for s in accepted if (s.file, s.row) not in refused]
+    percent = losses.percent(len(lost), reads)
+    extra = {"loss_percent": percent, "lost": losses.worst(lost)}
+    table = SampleTable(pd.concat(tables, ignore_index=True), spec) if tables else None
+    return Samples(table, sites.report(kept, refusals, extra), percent)
+
+
+def _needed(config: Config, spec: FeatureSpec) -> list[Any]:
+    """The sources whose bands the spec uses."""
+    sensors = {BANDS[band] for band in spec.bands}
+    return [s for s in config.sources if s.sensor in sensors]
+
+
+def fit(table: SampleTable, target: Target) -> ModelBundle:
+    """Train; a fault of the samples is an InputError."""
+    try:
+        return train.train(table, target)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def assess(table: SampleTable, target: Target) -> dict[str, Any]:
+    """Cross-validated scores of a target."""
+    try:
+        return evaluate.cross_validate(table, target)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def assess_reference(
+    config: Config, client: Client, bundle: ModelBundle, trained_on: SampleTable
+) -> dict[str, Any] | None:
+    """Scores on the config's ``evaluate_on`` samples; None where the config has none."""
+    if config.evaluate_on is None:
+        return None
+    gathered = gather(config, client, [config.evaluate_on], bundle.spec)
+    if gathered.table is None:
+        raise InputError(f"{config.evaluate_on.file}: no usable row to evaluate on: {gathered.report['by_rule']}")
+    _refuse_overlap(gathered.table, trained_on, config.evaluate_on)
+    try:
+        scores = evaluate.on_reference(bundle, gathered.table)
+    except ValueError as error:
+        raise InputError(f"{config.evaluate_on.file}: {error}") from None
+    return scores | {"season": config.evaluate_on.season, "refused": gathered.report["by_rule"]}
+
+
+def _refuse_overlap(reference: SampleTable, trained_on: SampleTable, entry: SampleFile) -> None:
+    """A site measured in the same season must not both train and judge."""
+    keys = ["season", "epsg", "x", "y"]
+    shared = reference.frame.merge(trained_on.frame[keys].drop_duplicates(), on=keys)
+    if len(shared):
+        raise InputError(
+            f"{entry.file}: {len(shared)} reference sites are training sites too, the first {shared.sample_id[0]!r}"
+        )
+
+
+def load_bundle(folder: Path) -> ModelBundle:
+    try:
+        return ModelBundle.load(folder)
+    except BundleError as error:
+        raise InputError(f"{error}; make one with `phusa train`, or name one with --bundle") from None
+
+
+def bundles_for(config: Config, folders: Sequence[Path], work: Path) -> list[ModelBundle]:
+    """One bundle for each target of the config: the named ones, else those that ``train`` left in the store."""
+    if not config.targets:
+        raise InputError("the config has no targets; add the key targets")
+    named = [load_bundle(folder) for folder in folders]
+    by_target = {b.target.name: b for b in named}
+    if len(by_target) < len(named):
+        raise InputError(f"two bundles are of one target: {[b.target.name for b in named]}")
+    unknown = set(by_target) - {t.name for t in config.targets}
+    if unknown:
+        raise InputError(f"bundle of target {sorted(unknown)[0]!r}, which is not among the config's targets")
+    bundles = [by_target.get(t.name) or load_bundle(bundle_folder(work, t.name)) for t in config.targets]
+    for bundle in bundles:
+        try:
+            config.need(bundle.spec)
+        except ValueError as error:
+            raise InputError(f"bundle of {bundle.target.name!r}: {error}") from None
+    return bundles
+
+
+def bundle_folder(work: Path, target: str) -> Path:
+    return work / "bundles" / target
+
+
+def train_all(config: Config, client: Client, work: Path) -> tuple[list[ModelBundle], SampleTable, dict[str, Any]]:
+    """Samples and bundles of every target, from the config's sample files."""
+    if not config.samples:
+        raise InputError("the config names no samples to train on, and no --bundle is given")
+    gathered = gather(config, client, config.samples)
+    losses.refuse(gathered.loss_percent, config.max_loss_percent, gathered.report["lost"])
+    if gathered.table is None:
+        raise InputError(f"no usable sample row: {gathered.report['by_rule']}")
+    sampling.write_table(gathered.table, work / "samples" / "samples.parquet")
+    write_aside(work / "samples" / "report.json", json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n")
+    bundles = []
+    for target in config.targets:
+        bundle = fit(gathered.table, target)
+        bundle.save(bundle_folder(work, target.name))
+        bundles.append(bundle)
+    return bundles, gathered.table, gathered.report

@@ -1,0 +1,43 @@
+"""How much imagery a result lacks, and the gate that refuses too much of it.
+
+Loss counts reads (scene, band, block) that were catalogued and needed and that a fault took; never
+cloud, no data, or a date that was not flown.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from pipeline.errors import LossError
+from pipeline.load import Loss
+from pipeline.stores.contract import Record
+
+
+def percent(part: int, whole: int) -> float:
+    return 100 * part / whole if whole else 0.0
+
+
+def of_records(records: Iterable[Record]) -> float:
+    """Share of reads, in percent, that stored products lack; a tile's targets share their reads."""
+    tiles_seen: dict[str, tuple[int, int]] = {}
+    for record in records:
+        p = record.item["properties"]
+        tiles_seen[record.id.tile] = (int(p.get("phusa:lost_reads", 0)), int(p.get("phusa:reads", 0)))
+    return percent(sum(v[0] for v in tiles_seen.values()), sum(v[1] for v in tiles_seen.values()))
+
+
+def worst(losses: Sequence[Loss]) -> dict[str, int]:
+    """Lost reads by scene and reason, the most frequent ten."""
+    return dict(Counter(f"{loss.scene}: {loss.reason}" for loss in losses).most_common(10))
+
+
+def refuse(share: float, allowed: float, lost: dict[str, int]) -> None:
+    """Raises LossError where more was lost than the config allows."""
+    if share > allowed:
+        shown = "; ".join(f"{n} reads of {what}" for what, n in list(lost.items())[:3])
+        raise LossError(
+            f"{share:.1f} % of the reads were lost, max_loss_percent is {allowed:g}: {shown}"
+        )
+
+

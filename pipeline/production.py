@@ -1,0 +1,207 @@
+"""A season's products: mapped tile by tile, published together, and their state told."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+
+from models.bundle import ModelBundle
+from pipeline import losses, mapping, runner
+from pipeline.config import Config
+from pipeline.errors import InputError, PhusaError
+from pipeline.files import write_aside
+from pipeline.load import Loss
+from pipeline.mapping import BlockResult, BlockTask
+from pipeline.plan import RunState, TilePlan, plan
+from pipeline.product import ProductId, TileWriter
+from pipeline.scenes import Scenes
+from pipeline.season import Season
+from pipeline.stores import Record, Release, Store, work_folder
+
+#: Called with (done, all) after each block.
+Progress = Callable[[int, int], None]
+
+
+def silent(done: int, total: int) -> None:
+    """No progress shown."""
+
+
+@dataclass
+class MapReport:
+    """What a run did and what it could not."""
+
+    computed: list[Record] = field(default_factory=list)
+    skipped: list[Record] = field(default_factory=list)
+    failed: list[tuple[str, str, str]] = field(default_factory=list)
+    """(tile, target, error)."""
+    losses: list[Loss] = field(default_factory=list)
+
+    @property
+    def records(self) -> list[Record]:
+        return sorted([*self.computed, *self.skipped], key=lambda r: r.id)
+
+
+def map_season(
+    config: Config,
+    season: Season,
+    found: Scenes,
+    bundles: Sequence[ModelBundle],
+    store: Store,
+    client: Client,
+    progress: Progress = silent,
+) -> MapReport:
+    """Make every product of a season that is not stored yet. Products are drafts until published."""
+    plans = plan(config, season, found, bundles)
+    work = work_folder(store.path, store.region)
+    report = MapReport()
+    waiting: list[TilePlan] = []
+    for tile_plan in plans:
+        todo = []
+        for p in tile_plan.products:
+            stored = store.find(p.id)
+            # A product made while reads were lost is made again: the fault may be over.
+            if stored and stored.key == p.key and not stored.lost_reads:
+                report.skipped.append(stored)
+            else:
+                todo.append(p)
+        if todo:
+            names = tuple(p.target.name for p in todo)
+            tasks = tuple(replace(t, targets=names) for t in tile_plan.tasks)
+            waiting.append(replace(tile_plan, products=tuple(todo), tasks=tasks))
+    _save_state(work, season, plans, [])
+    scratch = work / "scratch" / uuid.uuid4().hex
+    scratch.mkdir(parents=True)
+    try:
+        _map_tiles(waiting, bundles, store, client, scratch, report, progress)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        _save_state(work, season, plans, report.failed)
+    return report
+
+
+def _map_tiles(
+    waiting: Sequence[TilePlan],
+    bundles: Sequence[ModelBundle],
+    store: Store,
+    client: Client,
+    scratch: Path,
+    report: MapReport,
+    progress: Progress,
+) -> None:
+    owner = {task.name: tile_plan for tile_plan in waiting for task in tile_plan.tasks}
+    tasks = [task for tile_plan in waiting for task in tile_plan.tasks]
+    assemblies: dict[str, _Assembly] = {}
+    for done, outcome in enumerate(
+        runner.execute(client, mapping.map_block, tasks, list(bundles)), 1
+    ):
+        tile_plan = owner[outcome.task.name]
+        name = tile_plan.tile.name
+        assembly = assemblies.get(name) or assemblies.setdefault(name, _Assembly(tile_plan, scratch))
+        assembly.add(outcome)
+        if assembly.complete:
+            del assemblies[name]
+            report.losses += assembly.losses
+            report.failed += assembly.failures
+            report.computed += assembly.store(store)
+        progress(done, len(tasks))
+
+
+class _Assembly:
+    """A tile on its way from blocks to products."""
+
+    def __init__(self, tile_plan: TilePlan, scratch: Path) -> None:
+        self.plan, self.scratch = tile_plan, scratch
+        self.writers = {
+            p.target.name: TileWriter(p, scratch / f"{p.id.name}.scratch.tif") for p in tile_plan.products
+        }
+        self.missing = len(tile_plan.tasks)
+        self.reads = 0
+        self.losses: list[Loss] = []
+        self.error = ""
+
+    def add(self, outcome: runner.Outcome[BlockTask, BlockResult]) -> None:
+        self.missing -= 1
+        if outcome.result is None:
+            self.error = self.error or f"block {outcome.task.name}: {outcome.error}"
+            return
+        self.reads += outcome.result.reads
+        self.losses += outcome.result.losses
+        for target, stored in outcome.result.arrays.items():
+            self.writers[target].write(outcome.task.offset, stored)
+
+    @property
+    def complete(self) -> bool:
+        return self.missing == 0
+
+    @property
+    def failures(self) -> list[tuple[str, str, str]]:
+        return [(p.id.tile, p.id.target, self.error) for p in self.plan.products if self.error]
+
+    def store(self, store: Store) -> list[Record]:
+        """Finish the tile's COGs and hand them over; nothing where a block failed."""
+        if self.error:
+            return []
+        records = []
+        for p in self.plan.products:
+            cog = self.scratch / f"{p.id.name}.tif"
+            self.writers[p.target.name].finish(cog)
+            made = {**p.provenance, "reads": self.reads, "lost_reads": len(self.losses)}
+            records.append(store.put(replace(p, provenance=made), cog))
+        return records
+
+
+def _save_state(
+    store: Path, season: Season, plans: Iterable[TilePlan], failed: Sequence[tuple[str, str, str]]
+) -> None:
+    planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
+    state = RunState(season.name, planned, tuple(failed))
+    write_aside(RunState.path(store, season), state.dump())
+
+
+def publish(config: Config, season: Season, store: Store) -> Release:
+    """Publish what the last run of a season made: all of it, or nothing."""
+    state = RunState.read(work_folder(store.path, store.region), season)
+    if state is None:
+        raise InputError(f"season {season.name!r} has not been mapped; run `phusa map` first")
+    records, absent = [], []
+    for tile, target, key in state.planned:
+        record = store.find(ProductId(season.name, tile, target))
+        if record and record.key == key:
+            records.append(record)
+        else:
+            absent.append(f"{tile}_{target}")
+    if absent:
+        raise PhusaError(
+            f"{len(absent)} of {len(state.planned)} products are missing, the first {absent[0]}; "
+            "run `phusa map` again: it does only those"
+        )
+    losses.refuse(losses.of_records(records), config.max_loss_percent, {r.id.name: r.lost_reads for r in records if r.lost_reads})
+    return store.publish(season, records)
+
+
+def status(config: Config, store: Store) -> dict[str, Any]:
+    """For each season: products done (published or drafts), missing and failed."""
+    seasons: dict[str, Any] = {}
+    for season in config.seasons.values():
+        state = RunState.read(work_folder(store.path, store.region), season)
+        published = {(r.id.tile, r.id.target): r.key for r in store.published(season)}
+        entry: dict[str, Any] = {"done": [], "missing": [], "failed": [], "published": len(published)}
+        errors = {(t, g): e for t, g, e in state.failed} if state else {}
+        for tile, target, key in state.planned if state else ():
+            name = f"{tile}_{target}"
+            record = store.find(ProductId(season.name, tile, target))
+            if record and record.key == key:
+                entry["done"].append(name)
+            elif (tile, target) in errors:
+                entry["failed"].append({"product": name, "error": errors[tile, target]})
+            else:
+                entry["missing"].append(name)
+        entry["planned"] = state is not None
+        seasons[season.name] = entry
+    return seasons
