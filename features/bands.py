@@ -27,9 +27,7 @@ _BY_SENSOR = {
 }
 
 #: Common band name -> sensor name, in canonical order.
-BANDS = MappingProxyType(
-    {band: sensor for sensor, bands in _BY_SENSOR.items() for band in bands}
-)
+BANDS = MappingProxyType({band: sensor for sensor, bands in _BY_SENSOR.items() for band in bands})
 
 #: Bands that have no time axis, shape (y, x).
 LAYERS = frozenset(_BY_SENSOR[DEM])

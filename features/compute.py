@@ -57,14 +57,18 @@ def cube(stack: xr.Dataset | Mapping[str, xr.Dataset], spec: FeatureSpec) -> xr.
     ``stack`` is one Dataset, or one a sensor (sensors differ in dates), with dims (time, y, x).
     Returns float32 (feature, y, x) with the stack's y and x.
     """
-    sets = list(stack.values()) if isinstance(stack, Mapping) and not isinstance(stack, xr.Dataset) else [stack]
-    arrays = {str(name): array for part in sets for name, array in part.items()}  # type: ignore[union-attr]
+    sets = (
+        list(stack.values()) if isinstance(stack, Mapping) and not isinstance(stack, xr.Dataset) else [stack]
+    )
+    arrays = {str(name): array for part in sets for name, array in part.items()}
     missing = [band for band in spec.bands if band not in arrays]
     if missing:
         raise ValueError(f"stack lacks band(s) {missing}; it has {sorted(arrays)}")
     core = [[] if b in LAYERS else [f"time_{BANDS[b]}"] for b in spec.bands]
     inputs = [
-        arrays[b] if b in LAYERS else arrays[b].rename(time=f"time_{BANDS[b]}").drop_vars(f"time_{BANDS[b]}", errors="ignore")
+        arrays[b]
+        if b in LAYERS
+        else arrays[b].rename(time=f"time_{BANDS[b]}").drop_vars(f"time_{BANDS[b]}", errors="ignore")
         for b in spec.bands
     ]
 

@@ -96,7 +96,7 @@ def _code(node: ast.expr) -> str:
         case ast.BinOp(left, ast.Pow(), right):
             return f"power({_code(left)}, {_code(right)})"
         case ast.BinOp(left, operator, right):
-            sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(operator)]  # type: ignore[index]
+            sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(operator)]
             return f"({_code(left)} {sign} {_code(right)})"
         case ast.UnaryOp(ast.USub(), operand):
             return f"(-{_code(operand)})"

@@ -15,6 +15,7 @@ from features.bands import BANDS, LAYERS
 from features.formula import Formula, parse
 from features.indices import INDICES, Index
 
+
 @dataclass(frozen=True)
 class Feature:
     """One feature: a formula reduced over the season, or a layer that has no time."""
@@ -48,9 +49,7 @@ class FeatureSpec:
                 raise ValueError(f"feature {feature.name!r} needs {'no' if layer else 'a'} statistic")
 
     @classmethod
-    def parse(
-        cls, names: Iterable[str], indices: Mapping[str, Index] = INDICES
-    ) -> FeatureSpec:
+    def parse(cls, names: Iterable[str], indices: Mapping[str, Index] = INDICES) -> FeatureSpec:
         """Spec from names ``<index or band>_<statistic>`` or bare layer names.
 
         Raises ValueError naming the unknown part and what is known.

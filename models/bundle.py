@@ -83,7 +83,9 @@ class ModelBundle:
             content = json.loads(path.read_text())
             target = Target.model_validate(content["target"])
             spec = FeatureSpec.from_json(json.dumps(content["spec"]))
-            boosters = {name: (path.parent / f"{Path(name).name}.txt").read_text() for name in content["boosters"]}
+            boosters = {
+                name: (path.parent / f"{Path(name).name}.txt").read_text() for name in content["boosters"]
+            }
         except FileNotFoundError as error:
             raise BundleError(f"no bundle at {folder}: {error.filename} is missing") from None
         except (OSError, ValueError, KeyError, TypeError) as error:

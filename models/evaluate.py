@@ -74,14 +74,11 @@ def score(table: SampleTable, target: Target, layers: Layers) -> dict[str, Any]:
 Headline = Callable[[NDArray[np.intp]], float]
 
 
-def _class_scores(
-    y: NDArray[np.float64], layers: Layers, target: Target
-) -> tuple[dict[str, Any], Headline]:
+def _class_scores(y: NDArray[np.float64], layers: Layers, target: Target) -> tuple[dict[str, Any], Headline]:
     right = layers["class"] == y
     names = {c.code: c.name for c in target.classes}
     confusion = {
-        names[a]: {names[b]: int(((y == a) & (layers["class"] == b)).sum()) for b in names}
-        for a in names
+        names[a]: {names[b]: int(((y == a) & (layers["class"] == b)).sum()) for b in names} for a in names
     }
     own = np.stack([layers[f"p_{c.name}"] for c in target.classes])
     truth = np.stack([y == c.code for c in target.classes])

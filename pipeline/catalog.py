@@ -68,9 +68,7 @@ def _nothing(source: Source, season: Season, place: BaseGeometry, dropped: list[
     )
 
 
-def _parse(
-    source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]
-) -> Iterator[Scene]:
+def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]) -> Iterator[Scene]:
     locate = providers.locator(source.provider)
     for record in _records(source, season, place):
         try:
@@ -92,7 +90,7 @@ def _newest(scenes: list[Scene], dropped: list[Dropped]) -> list[Scene]:
     """One scene an image: where an image was processed twice, the newest baseline stays."""
     best: dict[tuple[str, ...], Scene] = {}
     for scene in sorted(scenes, key=lambda s: (s.baseline or "", s.collection, s.id)):
-        key = (scene.id,)
+        key: tuple[str, ...] = (scene.id,)
         if scene.sensor == OPTICAL and scene.granule:
             key = (scene.platform or "", scene.granule, str(scene.day), _footprint_key(scene))
         older = best.get(key)

@@ -94,10 +94,12 @@ def read_area(area: Any) -> BaseGeometry:
     else:
         west, south, east, north = area
         if not (west < east and south < north):
-            raise ValueError(f"box {list(area)} is not [west, south, east, north] with west < east and south < north")
+            raise ValueError(
+                f"box {list(area)} is not [west, south, east, north] with west < east and south < north"
+            )
         geometry, shown = shapely.box(*area), f"box {list(area)}"
     west, south, east, north = geometry.bounds
-    if not (-180 <= west and east <= 180 and -80 <= south and north <= 84):
+    if not (west >= -180 and east <= 180 and south >= -80 and north <= 84):
         raise ValueError(
             f"{shown} reaches {[round(v, 4) for v in geometry.bounds]}, outside the globe that UTM covers: "
             "longitudes -180 to 180, latitudes -80 to 84"
@@ -128,7 +130,9 @@ def _named_provider(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, str):
         known = yamlfile.read(PROVIDERS_FILE)
         if value not in known:
-            raise ValueError(f"unknown provider; known: {', '.join(known)}, or one given inline with kind static or api")
+            raise ValueError(
+                f"unknown provider; known: {', '.join(known)}, or one given inline with kind static or api"
+            )
         return known[value]
     if isinstance(value, dict) and value.get("kind") == "static" and isinstance(value.get("catalog"), str):
         catalog = value["catalog"]
@@ -172,7 +176,7 @@ class SampleFile(Settings):
 
     file: FilePath
     season: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)]
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default_factory=dict)
     """Header in the file -> our name, for odd headers."""
 
 
@@ -195,8 +199,6 @@ def _spec(value: Any) -> Any:
 
 class Config(Settings):
     """A region config."""
-
-    model_config = {**Settings.model_config, "arbitrary_types_allowed": True}
 
     region: Region
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
@@ -228,7 +230,9 @@ class Config(Settings):
             raise ValueError(f"targets: a name is given twice: {names}")
         for entry in (*self.samples, *([self.evaluate_on] if self.evaluate_on else [])):
             if entry.season not in self.seasons:
-                raise ValueError(f"season {entry.season!r} of {entry.file.name} is unknown; known: {', '.join(self.seasons)}")
+                raise ValueError(
+                    f"season {entry.season!r} of {entry.file.name} is unknown; known: {', '.join(self.seasons)}"
+                )
         return self
 
     def need(self, spec: FeatureSpec) -> None:
@@ -237,7 +241,9 @@ class Config(Settings):
         for feature in spec.features:
             sensor = BANDS[feature.parsed.bands[0]]
             if sensor not in have:
-                raise ValueError(f"feature {feature.name} needs sensor {sensor}; sources have {', '.join(sorted(have))}")
+                raise ValueError(
+                    f"feature {feature.name} needs sensor {sensor}; sources have {', '.join(sorted(have))}"
+                )
 
     @classmethod
     def read(cls, path: Path | str) -> Config:

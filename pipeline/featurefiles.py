@@ -18,6 +18,7 @@ from pipeline import losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import PhusaError
 from pipeline.grid import lonlat_box, tiles
+from pipeline.load import Loss
 from pipeline.mapping import BlockTask
 from pipeline.plan import block_tasks
 from pipeline.production import Progress, silent
@@ -46,14 +47,20 @@ def write(
             for task in block_tasks(config, tile, here):
                 owner[task.name] = path
                 tasks.append(task)
-        reads, lost = 0, []
+        reads = 0
+        lost: list[Loss] = []
         for done, outcome in enumerate(runner.execute(client, mapping.feature_block, tasks, spec), 1):
             if outcome.result is None:
                 raise PhusaError(f"block {outcome.task.name} failed: {outcome.error}")
             reads, lost = reads + outcome.result.reads, [*lost, *outcome.result.losses]
             with rasterio.open(owner[outcome.task.name], "r+") as file:
                 cube = outcome.result.arrays["features"]
-                file.write(cube, window=Window(outcome.task.offset[1], outcome.task.offset[0], cube.shape[2], cube.shape[1]))
+                file.write(
+                    cube,
+                    window=Window(
+                        outcome.task.offset[1], outcome.task.offset[0], cube.shape[2], cube.shape[1]
+                    ),
+                )
             progress(done, len(tasks))
         share = losses.percent(len(lost), reads)
         losses.refuse(share, config.max_loss_percent, losses.worst(lost))
@@ -70,7 +77,9 @@ def _new_features(path: Path, geobox: Any, spec: FeatureSpec, simulated: bool) -
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as file:
         file.descriptions = spec.names
-        file.update_tags(PHUSA_FEATURES=spec.digest, **({"PHUSA_SIMULATED": "SIMULATED"} if simulated else {}))
+        file.update_tags(
+            PHUSA_FEATURES=spec.digest, **({"PHUSA_SIMULATED": "SIMULATED"} if simulated else {})
+        )
         for _, window in file.block_windows(1):
             empty = np.full((file.count, window.height, window.width), np.nan, np.float32)
             file.write(empty, window=window)
@@ -79,6 +88,8 @@ def _new_features(path: Path, geobox: Any, spec: FeatureSpec, simulated: bool) -
 def _finish_features(path: Path, out: Path) -> Path:
     final = out / path.name
     cog = path.with_suffix(".cog.tif")
-    rasterio.shutil.copy(path, cog, driver="COG", COMPRESS="ZSTD", PREDICTOR="YES", BIGTIFF="IF_SAFER", OVERVIEWS="NONE")
+    rasterio.shutil.copy(
+        path, cog, driver="COG", COMPRESS="ZSTD", PREDICTOR="YES", BIGTIFF="IF_SAFER", OVERVIEWS="NONE"
+    )
     cog.replace(final)
     return final

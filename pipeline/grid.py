@@ -57,7 +57,7 @@ class Tile:
 
     @property
     def epsg(self) -> int:
-        return int(self.geobox.crs.epsg)  # type: ignore[union-attr]
+        return int(self.geobox.crs.epsg)  # type: ignore[union-attr, arg-type]
 
     def blocks(self, block_px: int) -> list[Block]:
         """Blocks that hold some of the area, row by row."""
@@ -66,12 +66,12 @@ class Tile:
         x0, y0 = self.geobox.affine.c, self.geobox.affine.f
         skip_x = round((x0 - self.anchor[0]) / resolution)
         skip_y = round((self.anchor[1] - y0) / resolution)
-        prepared = shapely.prepared.prep(self.area)
+        shapely.prepare(self.area)
         found = []
         for i, (top, bottom) in _cuts(skip_y, rows, block_px):
             for j, (left, right) in _cuts(skip_x, columns, block_px):
                 geobox = self.geobox[top:bottom, left:right]
-                if prepared.intersects(shapely.box(*geobox.boundingbox.bbox)):
+                if shapely.intersects(self.area, shapely.box(*geobox.boundingbox.bbox)):
                     found.append(Block(self.name, i, j, geobox, (top, left)))
         return found
 
@@ -185,8 +185,6 @@ def pixel(lon: float, lat: float, resolution_m: int) -> tuple[int, int, int]:
 
 def pixel_window(epsg: int, columns: tuple[int, int], rows: tuple[int, int], resolution_m: int) -> GeoBox:
     """GeoBox of pixels ``columns`` and ``rows`` (first, last, both included) as ``pixel`` counts them."""
-    affine = Affine(
-        resolution_m, 0, columns[0] * resolution_m, 0, -resolution_m, -rows[0] * resolution_m
-    )
+    affine = Affine(resolution_m, 0, columns[0] * resolution_m, 0, -resolution_m, -rows[0] * resolution_m)
     shape = rows[1] - rows[0] + 1, columns[1] - columns[0] + 1
     return GeoBox(shape, affine, f"EPSG:{epsg}")

@@ -92,7 +92,9 @@ def assess_reference(
         return None
     gathered = gather(config, client, [config.evaluate_on], bundle.spec)
     if gathered.table is None:
-        raise InputError(f"{config.evaluate_on.file}: no usable row to evaluate on: {gathered.report['by_rule']}")
+        raise InputError(
+            f"{config.evaluate_on.file}: no usable row to evaluate on: {gathered.report['by_rule']}"
+        )
     _refuse_overlap(gathered.table, trained_on, config.evaluate_on)
     try:
         scores = evaluate.on_reference(bundle, gathered.table)
@@ -142,7 +144,9 @@ def bundle_folder(work: Path, target: str) -> Path:
     return work / "bundles" / target
 
 
-def train_all(config: Config, client: Client, work: Path) -> tuple[list[ModelBundle], SampleTable, dict[str, Any]]:
+def train_all(
+    config: Config, client: Client, work: Path
+) -> tuple[list[ModelBundle], SampleTable, dict[str, Any]]:
     """Samples and bundles of every target, from the config's sample files."""
     if not config.samples:
         raise InputError("the config names no samples to train on, and no --bundle is given")
@@ -151,7 +155,9 @@ def train_all(config: Config, client: Client, work: Path) -> tuple[list[ModelBun
     if gathered.table is None:
         raise InputError(f"no usable sample row: {gathered.report['by_rule']}")
     sampling.write_table(gathered.table, work / "samples" / "samples.parquet")
-    write_aside(work / "samples" / "report.json", json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n")
+    write_aside(
+        work / "samples" / "report.json", json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n"
+    )
     bundles = []
     for target in config.targets:
         bundle = fit(gathered.table, target)

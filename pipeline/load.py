@@ -71,7 +71,7 @@ class Stack:
         for sensor in {BANDS[b] for b in self.arrays}:
             dims = ("y", "x") if SENSORS[sensor].timeless else ("time", "y", "x")
             mine = {b: (dims, a) for b, a in self.arrays.items() if BANDS[b] == sensor}
-            coords = dict(xr_coords(self.geobox))
+            coords: dict[Any, Any] = dict(xr_coords(self.geobox))
             if "time" in dims:
                 coords["time"] = ("time", self.dates[sensor].astype("datetime64[ns]"))
             found[sensor] = xr.Dataset(mine, coords)
@@ -245,9 +245,7 @@ def _check(url: str, scene: Scene, sensor: Sensor, geobox: GeoBox) -> str:
         return "average" if finer and url != scene.urls.get(SCL) else sensor.resampling
 
 
-def _pixels(
-    url: str, sensor: Sensor, geobox: GeoBox, nodata: float, resampling: str
-) -> NDArray[Any]:
+def _pixels(url: str, sensor: Sensor, geobox: GeoBox, nodata: float, resampling: str) -> NDArray[Any]:
     """One band on ``geobox`` by odc-stac's own reader, without the cost of building a Dataset."""
     source = RasterSource(url, meta=RasterBandMetadata(sensor.dtype, nodata))
     how = RasterLoadParams(sensor.dtype, fill_value=nodata, resampling=resampling)

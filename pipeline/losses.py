@@ -36,8 +36,4 @@ def refuse(share: float, allowed: float, lost: dict[str, int]) -> None:
     """Raises LossError where more was lost than the config allows."""
     if share > allowed:
         shown = "; ".join(f"{n} reads of {what}" for what, n in list(lost.items())[:3])
-        raise LossError(
-            f"{share:.1f} % of the reads were lost, max_loss_percent is {allowed:g}: {shown}"
-        )
-
-
+        raise LossError(f"{share:.1f} % of the reads were lost, max_loss_percent is {allowed:g}: {shown}")

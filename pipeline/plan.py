@@ -30,9 +30,7 @@ class TilePlan:
     tasks: tuple[BlockTask, ...]
 
 
-def plan(
-    config: Config, season: Season, found: Scenes, bundles: Sequence[ModelBundle]
-) -> list[TilePlan]:
+def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelBundle]) -> list[TilePlan]:
     """Tile plans of a season, west to east."""
     mask = config.region.mask
     mask_digest = sha256(mask.path) if mask else ""
@@ -52,7 +50,8 @@ def plan(
                 geobox=tile.geobox,
                 target=bundle.target,
                 key=_key(config, season, tile, made["scenes_digest"], bundle, mask_digest),
-                provenance=made | {"bundle": bundle.digest, "uncertainty": bundle.card.get("uncertainty", "")},
+                provenance=made
+                | {"bundle": bundle.digest, "uncertainty": bundle.card.get("uncertainty", "")},
             )
             for bundle in bundles
         )
@@ -108,7 +107,10 @@ class RunState:
         return store / "runs" / f"{season.slug}.json"
 
     def dump(self) -> str:
-        return json.dumps({"season": self.season, "planned": self.planned, "failed": self.failed}, indent=1) + "\n"
+        return (
+            json.dumps({"season": self.season, "planned": self.planned, "failed": self.failed}, indent=1)
+            + "\n"
+        )
 
     @classmethod
     def read(cls, store: Path, season: Season) -> RunState | None:

@@ -38,7 +38,14 @@ _COG = {
     "BIGTIFF": "IF_SAFER",
     "NUM_THREADS": "1",
 }
-_SCRATCH = {"driver": "GTiff", "tiled": True, "blockxsize": 512, "blockysize": 512, "compress": "zstd", "zstd_level": 1}
+_SCRATCH = {
+    "driver": "GTiff",
+    "tiled": True,
+    "blockxsize": 512,
+    "blockysize": 512,
+    "compress": "zstd",
+    "zstd_level": 1,
+}
 
 
 @dataclass(frozen=True)

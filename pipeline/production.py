@@ -97,9 +97,7 @@ def _map_tiles(
     owner = {task.name: tile_plan for tile_plan in waiting for task in tile_plan.tasks}
     tasks = [task for tile_plan in waiting for task in tile_plan.tasks]
     assemblies: dict[str, _Assembly] = {}
-    for done, outcome in enumerate(
-        runner.execute(client, mapping.map_block, tasks, list(bundles)), 1
-    ):
+    for done, outcome in enumerate(runner.execute(client, mapping.map_block, tasks, list(bundles)), 1):
         tile_plan = owner[outcome.task.name]
         name = tile_plan.tile.name
         assembly = assemblies.get(name) or assemblies.setdefault(name, _Assembly(tile_plan, scratch))
@@ -181,7 +179,11 @@ def publish(config: Config, season: Season, store: Store) -> Release:
             f"{len(absent)} of {len(state.planned)} products are missing, the first {absent[0]}; "
             "run `phusa map` again: it does only those"
         )
-    losses.refuse(losses.of_records(records), config.max_loss_percent, {r.id.name: r.lost_reads for r in records if r.lost_reads})
+    losses.refuse(
+        losses.of_records(records),
+        config.max_loss_percent,
+        {r.id.name: r.lost_reads for r in records if r.lost_reads},
+    )
     return store.publish(season, records)
 
 

@@ -33,7 +33,7 @@ OFFSET = -1000
 
 class _Provider(Settings):
     convention: Convention
-    collections: dict[SensorName, tuple[str, ...]] = {}
+    collections: dict[SensorName, tuple[str, ...]] = Field(default_factory=dict)
     """Collections to ask for a sensor; the convention's own where absent."""
     hosts: tuple[str, ...] = ()
     """Hosts (``*.`` for any below) or ``s3://bucket`` that pixels may come from."""
@@ -157,7 +157,9 @@ def _assets(
         else:
             absent.append(band)
     if SCL in absent or not found:
-        raise Refused(f"no asset for {', '.join(absent)} by convention {convention}: it has {', '.join(sorted(assets))}")
+        raise Refused(
+            f"no asset for {', '.join(absent)} by convention {convention}: it has {', '.join(sorted(assets))}"
+        )
     return found
 
 
@@ -181,16 +183,21 @@ def _offset(p: Record, collection: str, convention: str, baseline: str | None) -
     Earth Search's ``raster:bands`` still says -0.1 after the offset was taken off: only its flag
     counts there. Elsewhere, and where the flag is absent or false, the baseline decides.
     """
-    if convention == "earth-search" and collection != "sentinel-2-c1-l2a":
-        if _first(p, "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied") is True:
-            return 0
+    flag = _first(p, "earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+    if convention == "earth-search" and collection != "sentinel-2-c1-l2a" and flag is True:
+        return 0
     if baseline is None:
         raise Refused("no processing baseline: the offset cannot be known")
     return OFFSET if float(baseline) >= OFFSET_BASELINE else 0
 
 
 def _baseline(p: Record, record: Record) -> str | None:
-    names = ("s2:processing_baseline", "sentinel:processing_baseline", "sentinel2:processing_baseline", "processing:version")
+    names = (
+        "s2:processing_baseline",
+        "sentinel:processing_baseline",
+        "sentinel2:processing_baseline",
+        "processing:version",
+    )
     value = _first(p, *names)
     if value is None:
         for text in (p.get("s2:product_uri"), p.get("sentinel:product_id"), record.get("id")):

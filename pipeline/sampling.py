@@ -66,7 +66,9 @@ class Sampled:
     losses: list[Loss]
 
 
-def windows(sites: Sequence[Site], resolution_m: int) -> list[tuple[GeoBox, tuple[tuple[int, int], ...], tuple[Site, ...]]]:
+def windows(
+    sites: Sequence[Site], resolution_m: int
+) -> list[tuple[GeoBox, tuple[tuple[int, int], ...], tuple[Site, ...]]]:
     """Windows of the map grid that hold the sites' pixels, at most ``CELL_PX`` square each."""
     cells: dict[tuple[int, int, int], list[tuple[int, int, Site]]] = {}
     for site in sites:
@@ -90,7 +92,12 @@ def place(sites: Sequence[Site], resolution_m: int) -> BaseGeometry:
 
 
 def sample(
-    client: Client, sites: Sequence[Site], scenes: Scenes, spec: FeatureSpec, resolution_m: int, dilate_m: float
+    client: Client,
+    sites: Sequence[Site],
+    scenes: Scenes,
+    spec: FeatureSpec,
+    resolution_m: int,
+    dilate_m: float,
 ) -> Sampled:
     """Features of ``spec`` at ``sites``. Sites that no image saw clearly are refused.
 
@@ -101,7 +108,8 @@ def sample(
         for geobox, places, members in windows(sites, resolution_m)
     ]
     found: dict[Site, tuple[NDArray[np.float32], int]] = {}
-    reads, losses = 0, []
+    reads = 0
+    losses: list[Loss] = []
     for outcome in runner.execute(client, sample_window, tasks, spec):
         if outcome.result is None:
             raise PhusaError(f"reading features at {outcome.task.sites[0].sample_id} failed: {outcome.error}")
@@ -135,7 +143,17 @@ def _table(sites: Sequence[Site], values: dict[Site, NDArray[np.float32]], spec:
     for s in sites:
         epsg, _, _ = pixel(s.lon, s.lat, 10)
         x, y = transformer(4326, epsg).transform(s.lon, s.lat)
-        where = (s.sample_id, s.group, s.season, s.date, round(s.lon, 8), round(s.lat, 8), epsg, round(x, 2), round(y, 2))
+        where = (
+            s.sample_id,
+            s.group,
+            s.season,
+            s.date,
+            round(s.lon, 8),
+            round(s.lat, 8),
+            epsg,
+            round(x, 2),
+            round(y, 2),
+        )
         rows.append((*where, *(s.values.get(n, np.nan) for n in names)))
     frame = pd.DataFrame(rows, columns=[*PLACE_COLUMNS, *names])
     cube = pd.DataFrame(np.stack([values[s] for s in sites]), columns=list(spec.names))

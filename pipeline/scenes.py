@@ -99,8 +99,8 @@ class Scenes:
 
     def meeting(self, place: BaseGeometry) -> tuple[Scene, ...]:
         """Scenes whose footprint meets a WGS 84 geometry."""
-        prepared = shapely.prepared.prep(place)
-        return tuple(scene for scene in self.kept if prepared.intersects(scene.geometry))
+        shapely.prepare(place)
+        return tuple(scene for scene in self.kept if shapely.intersects(place, scene.geometry))
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -123,8 +123,7 @@ class Scenes:
             if content.pop("format") != FORMAT:
                 raise ValueError(f"format is not {FORMAT}")
             kept = tuple(
-                Scene(**{**row, "assets": tuple(tuple(a) for a in row["assets"])})
-                for row in content["kept"]
+                Scene(**{**row, "assets": tuple(tuple(a) for a in row["assets"])}) for row in content["kept"]
             )
             dropped = tuple(Dropped(**row) for row in content["dropped"])
             return cls(content["season"], content["provider"], kept, dropped)

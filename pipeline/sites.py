@@ -87,7 +87,9 @@ def _table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise InputError(f"{path}: no such sample file")
     try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
+        frame = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
+        )
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text, expected CSV (is it a binary file?)") from None
     except (ValueError, OSError) as error:
@@ -106,7 +108,9 @@ def _check_header(path: Path, frame: pd.DataFrame, targets: Sequence[Target]) ->
         )
     wanted = [t.value_column for t in targets]
     if targets and not set(wanted) & set(have):
-        raise InputError(f"{path}: found columns {', '.join(have)[:300]}; expected one of {', '.join(wanted)}")
+        raise InputError(
+            f"{path}: found columns {', '.join(have)[:300]}; expected one of {', '.join(wanted)}"
+        )
 
 
 def _place(cells: Mapping[str, str]) -> tuple[float, float]:
@@ -115,7 +119,9 @@ def _place(cells: Mapping[str, str]) -> tuple[float, float]:
     if names == ("x", "y"):
         first, second = _from_crs(first, second, cells.get("crs", ""))
     if not (-180 <= first <= 180 and -80 <= second <= 84):
-        raise _Refused("outside-globe", f"place {first:g}, {second:g} is outside longitudes -180..180, latitudes -80..84")
+        raise _Refused(
+            "outside-globe", f"place {first:g}, {second:g} is outside longitudes -180..180, latitudes -80..84"
+        )
     return first, second
 
 
@@ -123,7 +129,9 @@ def _from_crs(x: float, y: float, crs: str) -> tuple[float, float]:
     try:
         lon, lat = transformer(pyproj.CRS.from_user_input(crs).to_wkt(), "EPSG:4326").transform(x, y)
     except pyproj.exceptions.ProjError:
-        raise _Refused("unknown-crs", f"crs {crs!r} is not a known reference system such as EPSG:32648") from None
+        raise _Refused(
+            "unknown-crs", f"crs {crs!r} is not a known reference system such as EPSG:32648"
+        ) from None
     if not (math.isfinite(lon) and math.isfinite(lat)):
         raise _Refused("outside-globe", f"place {x:g}, {y:g} does not exist in {crs}")
     return float(lon), float(lat)

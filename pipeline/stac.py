@@ -6,6 +6,7 @@ from typing import Any
 
 import shapely
 from odc.geo.geobox import GeoBox
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.product import NODATA, Product, ProductBand
 from pipeline.season import Season
@@ -86,7 +87,12 @@ def _band(band: ProductBand, product: Product) -> dict[str, Any]:
 def collection(region: str, season: Season, items: list[dict[str, Any]]) -> dict[str, Any]:
     """The collection of a season's items."""
     boxes = [i["bbox"] for i in items]
-    extent = [min(b[0] for b in boxes), min(b[1] for b in boxes), max(b[2] for b in boxes), max(b[3] for b in boxes)]
+    extent = [
+        min(b[0] for b in boxes),
+        min(b[1] for b in boxes),
+        max(b[2] for b in boxes),
+        max(b[3] for b in boxes),
+    ]
     span = _span(season)
     simulated = any(i["properties"].get("phusa:simulated") for i in items)
     label = "SIMULATED - dữ liệu mô phỏng. " if simulated else ""
@@ -112,7 +118,7 @@ def _span(season: Season) -> dict[str, str]:
     }
 
 
-def lonlat(geobox: GeoBox) -> shapely.Polygon:
+def lonlat(geobox: GeoBox) -> BaseGeometry:
     """Outline in WGS 84, rounded to 7 decimals (1 cm) so that records do not depend on the machine."""
     outline = geobox.extent.to_crs("EPSG:4326").geom
     return shapely.transform(outline, lambda xy: xy.round(7))

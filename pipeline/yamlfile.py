@@ -19,13 +19,17 @@ M = TypeVar("M", bound=BaseModel)
 class _Loader(yaml.SafeLoader):
     """Keys are the text as written (a season may be called 2018 or no); a key given twice is an error."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
         result: dict[Hashable, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be plain text", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be plain text", key_node.start_mark
+                )
             if key_node.tag == "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, "<< is not supported", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, "<< is not supported", key_node.start_mark
+                )
             if key_node.value in result:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key_node.value!r} is given twice", key_node.start_mark
@@ -34,9 +38,7 @@ class _Loader(yaml.SafeLoader):
         return result
 
 
-_Loader.add_constructor(
-    "tag:yaml.org,2002:map", lambda loader, node: loader.construct_mapping(node)
-)
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.construct_mapping)
 
 
 def read(path: Path) -> Any:
@@ -100,8 +102,8 @@ def _known(model: Any, path: tuple[Any, ...]) -> str:
 
 def _kind(model: Any) -> str | None:
     field = model.model_fields.get("kind")
-    arguments = getattr(field.annotation, "__args__", ()) if field else ()
-    return arguments[0] if len(arguments) == 1 else None
+    arguments = list(getattr(field.annotation, "__args__", ())) if field else []
+    return str(arguments[0]) if len(arguments) == 1 else None
 
 
 def _models(annotation: Any) -> list[Any]:

@@ -26,7 +26,9 @@ _PATH = click.Path(path_type=Path)
 _config = click.argument("config", type=_PATH)
 _season = click.option("--season", required=True, help="Name of a season in the config.")
 _target = click.option("--target", required=True, help="Name of a target in the config.")
-_scenes = click.option("--scenes", type=_PATH, help="Scene list made by `phusa scenes`; searched anew if absent.")
+_scenes = click.option(
+    "--scenes", type=_PATH, help="Scene list made by `phusa scenes`; searched anew if absent."
+)
 _bundle = click.option(
     "--bundle", "bundles", type=_PATH, multiple=True,
     help="Trained model folder, once a target; those that `train` left in the store if absent.",
@@ -98,7 +100,12 @@ def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
         bundle.save(out)
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from None
-    return {"target": target, "bundle": str(out.resolve()), "digest": bundle.digest, "card": dict(bundle.card)}
+    return {
+        "target": target,
+        "bundle": str(out.resolve()),
+        "digest": bundle.digest,
+        "card": dict(bundle.card),
+    }
 
 
 @main.command()
@@ -140,7 +147,12 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
     found = _scene_list(settings, when, scenes)
     with runner.cluster(scheduler) as client, shell.progress("features") as show:
         files, loss = featurefiles.write(settings, when, found, out, client, show)
-    return {"season": season, "files": [str(f.resolve()) for f in files], "loss_percent": loss, **_scene_counts(found)}
+    return {
+        "season": season,
+        "files": [str(f.resolve()) for f in files],
+        "loss_percent": loss,
+        **_scene_counts(found),
+    }
 
 
 @main.command("map")
@@ -270,13 +282,17 @@ def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -
         entry = named.get(file.resolve())
         if season:
             settings.season(season)
-            entries.append(SampleFile(file=file.resolve(), season=season, columns=entry.columns if entry else {}))
+            entries.append(
+                SampleFile(file=file.resolve(), season=season, columns=entry.columns if entry else {})
+            )
         elif entry:
             entries.append(entry)
         elif len(settings.seasons) == 1:
             entries.append(SampleFile(file=file.resolve(), season=next(iter(settings.seasons))))
         else:
-            raise InputError(f"{file}: of which season? Name it by --season, or list the file in samples; known: {', '.join(settings.seasons)}")
+            raise InputError(
+                f"{file}: of which season? Name it by --season, or list the file in samples; known: {', '.join(settings.seasons)}"
+            )
     return entries
 
 
@@ -346,4 +362,3 @@ def _release_result(store: Store, release: Any) -> Result:
         "changed": release.changed,
         "products": [str(r.path) for r in release.records],
     }
-

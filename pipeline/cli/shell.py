@@ -29,7 +29,9 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
     with ``exit_code`` ends the process with it after it was printed.
     """
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout, the rest on stderr.")
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, the rest on stderr."
+    )
     @click.option("--debug", is_flag=True, help="Show tracebacks and log in detail.")
     @functools.wraps(function)
     def run(*, as_json: bool, debug: bool, **options: Any) -> None:
@@ -41,7 +43,9 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
         except KeyboardInterrupt:
             _fail("interrupted; run the same command again to go on", 1, as_json, debug)
         except Exception as error:  # the last resort: a fault of ours, told in one line
-            _fail(f"{type(error).__name__}: {error} (a fault of phusa; --debug shows where)", 1, as_json, debug)
+            _fail(
+                f"{type(error).__name__}: {error} (a fault of phusa; --debug shows where)", 1, as_json, debug
+            )
         else:
             code = int(result.get("exit_code", 0))
             _print(result, as_json)

@@ -13,6 +13,7 @@ import rasterio
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.demo import world as w
 from pipeline.grid import to_crs
@@ -33,7 +34,11 @@ def write(
     otherwise, as the real service does; ``planetary-computer`` delivers raw numbers of baselines
     before and after 04.00. Both show the same surface.
     """
-    items: dict[str, list[dict[str, Any]]] = {"sentinel-2-l2a": [], "sentinel-1-rtc": [], "cop-dem-glo-30": []}
+    items: dict[str, list[dict[str, Any]]] = {
+        "sentinel-2-l2a": [],
+        "sentinel-1-rtc": [],
+        "cop-dem-glo-30": [],
+    }
     for k, date in enumerate(w.dates(optical_dates)):
         rng = np.random.default_rng([seed, 2, k])
         reflectance, scl = w.optical(ground, date, rng)
@@ -69,7 +74,13 @@ def _optical_item(
     for band, layer in zip(w.BANDS, reflectance, strict=True):
         numbers = np.maximum(np.rint(layer[:, first:last] * 10000), 1) + added
         key = _ESA[band] if raw else band
-        asset = _write_band(folder / identity / f"{key}.tif", numbers.astype(np.uint16), transform, 1 if band in _TEN else 2, 0)
+        asset = _write_band(
+            folder / identity / f"{key}.tif",
+            numbers.astype(np.uint16),
+            transform,
+            1 if band in _TEN else 2,
+            0,
+        )
         bands = [] if raw else [{"nodata": 0, "data_type": "uint16", "scale": 0.0001, "offset": -0.1}]
         assets[key] = asset | ({"raster:bands": bands} if bands else {})
     key = "SCL" if raw else "scl"
@@ -79,10 +90,19 @@ def _optical_item(
         "s2:processing_baseline": baseline, "grid:code": f"MGRS-{granule}",
         **({} if raw else {"earthsearch:boa_offset_applied": True}),
     }  # fmt: skip
-    return _item(identity, "sentinel-2-l2a", date, _outline(ground.transform, size, first, last, scl.shape[0]), about, assets)
+    return _item(
+        identity,
+        "sentinel-2-l2a",
+        date,
+        _outline(ground.transform, size, first, last, scl.shape[0]),
+        about,
+        assets,
+    )
 
 
-def _radar_item(folder: Path, ground: w.World, date: dt.datetime, power: NDArray[np.float32]) -> dict[str, Any]:
+def _radar_item(
+    folder: Path, ground: w.World, date: dt.datetime, power: NDArray[np.float32]
+) -> dict[str, Any]:
     identity = f"S1A_{date:%Y%m%d}_rtc"
     assets = {
         band: _write_band(folder / identity / f"{band}.tif", layer, ground.transform, 1, -32768)
@@ -90,17 +110,28 @@ def _radar_item(folder: Path, ground: w.World, date: dt.datetime, power: NDArray
     }
     size = power.shape[1]
     about = {"platform": "sentinel-1a", "sat:relative_orbit": 18, "sat:orbit_state": "ascending"}
-    return _item(identity, "sentinel-1-rtc", date, _outline(ground.transform, size, 0, size, size), about, assets)
+    return _item(
+        identity, "sentinel-1-rtc", date, _outline(ground.transform, size, 0, size, size), about, assets
+    )
 
 
 def _dem_item(folder: Path, ground: w.World) -> dict[str, Any]:
     identity = "DEM_48PXS"
     asset = _write_band(folder / identity / "data.tif", ground.elevation, ground.transform, 1, -9999)
     size = ground.elevation.shape[0]
-    return _item(identity, "cop-dem-glo-30", w.dates(1)[0], _outline(ground.transform, size, 0, size, size), {}, {"data": asset})
+    return _item(
+        identity,
+        "cop-dem-glo-30",
+        w.dates(1)[0],
+        _outline(ground.transform, size, 0, size, size),
+        {},
+        {"data": asset},
+    )
 
 
-def _write_band(path: Path, pixels: NDArray[Any], transform: Affine, step: int, nodata: float) -> dict[str, Any]:
+def _write_band(
+    path: Path, pixels: NDArray[Any], transform: Affine, step: int, nodata: float
+) -> dict[str, Any]:
     """One band as COG; ``step`` 2 keeps each other pixel, as a 20 m band would."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = pixels[::step, ::step]
@@ -111,17 +142,26 @@ def _write_band(path: Path, pixels: NDArray[Any], transform: Affine, step: int, 
     with rasterio.open(path, "w", **profile) as file:
         file.write(pixels, 1)
         file.update_tags(PHUSA_SIMULATED=LABEL)
-    return {"href": f"./{path.name}", "type": "image/tiff; application=geotiff; profile=cloud-optimized", "roles": ["data"]}
+    return {
+        "href": f"./{path.name}",
+        "type": "image/tiff; application=geotiff; profile=cloud-optimized",
+        "roles": ["data"],
+    }
 
 
-def _outline(transform: Affine, size: int, first: int, last: int, height: int) -> shapely.Polygon:
+def _outline(transform: Affine, size: int, first: int, last: int, height: int) -> BaseGeometry:
     west, north = transform * (first, 0)
     east, south = transform * (min(last, size), height)
     return to_crs(shapely.box(west, south, east, north), 4326, w.EPSG)
 
 
 def _item(
-    identity: str, collection: str, date: dt.datetime, outline: shapely.Polygon, about: dict[str, Any], assets: dict[str, Any]
+    identity: str,
+    collection: str,
+    date: dt.datetime,
+    outline: BaseGeometry,
+    about: dict[str, Any],
+    assets: dict[str, Any],
 ) -> dict[str, Any]:
     return {
         "type": "Feature", "stac_version": "1.0.0", "stac_extensions": [], "id": identity, "collection": collection,
@@ -141,7 +181,16 @@ def _catalog(folder: Path, items: dict[str, list[dict[str, Any]]]) -> Path:
         _write(folder / f"{collection}.json", _collection(collection, members))
     path = folder / "catalog.json"
     links = [{"rel": "child", "href": f"./{c}.json", "type": "application/json"} for c in items]
-    _write(path, {"type": "Catalog", "stac_version": "1.0.0", "id": "phusa-demo", "description": LABEL, "links": links})
+    _write(
+        path,
+        {
+            "type": "Catalog",
+            "stac_version": "1.0.0",
+            "id": "phusa-demo",
+            "description": LABEL,
+            "links": links,
+        },
+    )
     return path
 
 

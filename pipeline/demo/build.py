@@ -70,7 +70,9 @@ def _settings(catalog: Path, convention: str, store: dict[str, Any]) -> dict[str
             "grid": {"crs": "utm", "resolution_m": 10, "block_px": 128},
             "mask": {"path": "farmland.tif", "classes": [1], "version": "simulated"},
         },
-        "sources": [{"sensor": s, "provider": dict(provider)} for s in ("sentinel-2-l2a", "sentinel-1-rtc", "dem")],
+        "sources": [
+            {"sensor": s, "provider": dict(provider)} for s in ("sentinel-2-l2a", "sentinel-1-rtc", "dem")
+        ],
         "seasons": {name: {"start": start, "end": end}},
         "features": FEATURES,
         "targets": ["targets/salinity.yaml", "targets/degradation.yaml"],
@@ -96,7 +98,8 @@ def _write_samples(path: Path, ground: w.World, rng: np.random.Generator, count:
     """Sites on land with laboratory noise of 10 %."""
     rows, columns = np.nonzero(~ground.water)
     chosen = rng.choice(len(rows), count, replace=False)
-    x, y = ground.transform * (columns[chosen] + 0.5, rows[chosen] + 0.5)
+    t = ground.transform
+    x, y = t.c + t.a * (columns[chosen] + 0.5), t.f + t.e * (rows[chosen] + 0.5)
     lon, lat = transformer(w.EPSG, 4326).transform(x, y)
     ece = ground.salinity[rows[chosen], columns[chosen]] * np.exp(0.1 * rng.normal(size=count))
     frame = pd.DataFrame(
@@ -117,5 +120,9 @@ def _write_area(path: Path, size: int) -> None:
     x, y = w.ORIGIN
     side = size * w.RESOLUTION
     area = to_crs(shapely.box(x, y - side, x + side, y), 4326, w.EPSG)
-    feature = {"type": "Feature", "properties": {"name": archive.LABEL}, "geometry": shapely.geometry.mapping(area)}
+    feature = {
+        "type": "Feature",
+        "properties": {"name": archive.LABEL},
+        "geometry": shapely.geometry.mapping(area),
+    }
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}, ensure_ascii=False))

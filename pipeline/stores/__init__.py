@@ -9,9 +9,7 @@ from pipeline.stores.settings import FolderSettings, PostgisSettings
 __all__ = ["FolderSettings", "PostgisSettings", "Record", "Release", "Store", "open_store", "work_folder"]
 
 
-def open_store(
-    settings: FolderSettings | PostgisSettings, region: str, dsn: str | None = None
-) -> Store:
+def open_store(settings: FolderSettings | PostgisSettings, region: str, dsn: str | None = None) -> Store:
     """The store of ``settings`` for one region; ``dsn`` is needed by PostGIS.
 
     Raises InputError where it cannot be reached or lacks its schema.

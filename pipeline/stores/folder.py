@@ -198,9 +198,7 @@ def _links() -> list[dict[str, str]]:
     ]
 
 
-def _collection(
-    region: str, season: Season, items: list[dict[str, Any]], names: list[str]
-) -> dict[str, Any]:
+def _collection(region: str, season: Season, items: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
     collection = stac.collection(region, season, items)
     collection["links"] = [
         {"rel": "root", "href": "../../../../catalog.json", "type": "application/json"},

@@ -58,7 +58,9 @@ class PostgisStore:
     def put(self, product: Product, cog: Path) -> Record:
         digest, size = sha256(cog), cog.stat().st_size
         name = f"{product.key[:12]}-{digest[:12]}"
-        path = self.path / "products" / self.region / slug(product.season.name) / name / f"{product.id.name}.tif"
+        path = (
+            self.path / "products" / self.region / slug(product.season.name) / name / f"{product.id.name}.tif"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(cog, path)
         item = stac.item(product, digest, size, str(path))
@@ -77,7 +79,9 @@ class PostgisStore:
                 self._insert(place, product.key, digest, path, item)
         return Record(product.id, product.key, digest, path, item)
 
-    def _insert(self, place: tuple[str, ...], key: str, digest: str, path: Path, item: dict[str, Any]) -> None:
+    def _insert(
+        self, place: tuple[str, ...], key: str, digest: str, path: Path, item: dict[str, Any]
+    ) -> None:
         row = self.connection.execute(
             "INSERT INTO phusa.product (region, season, tile, target, key, sha256, cog, item) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
@@ -116,7 +120,9 @@ class PostgisStore:
                 (self.region, season.name, r.id.tile, r.id.target, r.key, r.sha256),
             ).fetchone()
             if row is None:  # the transaction is rolled back: nothing becomes visible
-                raise InputError(f"product {r.id.name} of season {season.name!r} is not in the database; map it again")
+                raise InputError(
+                    f"product {r.id.name} of season {season.name!r} is not in the database; map it again"
+                )
             numbers.append(row[0])
         run(
             "INSERT INTO phusa.release (region, season, release, products) VALUES (%s, %s, %s, %s)",
@@ -163,7 +169,7 @@ def _record(row: Sequence[Any]) -> Record:
 
 def _whole(record: Record) -> bool:
     try:
-        return record.path.stat().st_size == record.item["assets"]["map"]["file:size"]
+        return bool(record.path.stat().st_size == record.item["assets"]["map"]["file:size"])
     except OSError:
         return False
 

@@ -53,9 +53,11 @@ def migrate(dsn: str) -> list[str]:
             digest = hashlib.sha256(sql.encode()).hexdigest()
             if number in have:
                 if have[number] != digest:
-                    raise IntegrityError(f"migration {name} was changed after it was applied to this database")
+                    raise IntegrityError(
+                        f"migration {name} was changed after it was applied to this database"
+                    )
                 continue
-            connection.execute(sql)  # type: ignore[call-overload]
+            connection.execute(sql)
             connection.execute("INSERT INTO phusa.migration VALUES (%s, %s, %s)", (number, name, digest))
             done.append(name)
     return done
