@@ -1,0 +1,222 @@
+"""What the tests share: a small simulated coast, and real servers on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli import main
+from pipeline.demo import Demo, build
+from pipeline.stores import schema
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+SIZE = 160
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled kernels go to a folder of this run, so that the tests compile what they test."""
+    os.environ["PHUSA_CACHE_DIR"] = str(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session")
+def original_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
+    return build(
+        tmp_path_factory.mktemp("demo"), seed=7, size=SIZE, sites=90, optical_dates=5, radar_dates=3
+    )
+
+
+@pytest.fixture
+def demo(original_demo: Demo, tmp_path: Path) -> Demo:
+    """A copy of the demonstration that a test may spoil."""
+    folder = tmp_path / "demo"
+    shutil.copytree(original_demo.config.parent, folder)
+    return Demo(folder / "demo.yaml", original_demo.season, folder / "truth", original_demo.world)
+
+
+@dataclass
+class Answer:
+    """What a command did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.out)
+        return value
+
+
+Phusa = Callable[..., Answer]
+
+
+@pytest.fixture
+def phusa() -> Phusa:
+    """Run a command in this process: ``phusa("scenes", config, "--season", "x")``."""
+
+    def run(*arguments: object) -> Answer:
+        result = CliRunner().invoke(main, [str(a) for a in arguments])
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Answer(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
+    """Until the server behind ``url`` answers."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            pytest.fail(f"the server of {url} ended with {process.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"nothing answers at {url}")
+
+
+# --- PostgreSQL --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A private PostgreSQL cluster with PostGIS; yields its address without a database name."""
+    homes = sorted(Path("/usr/lib/postgresql").glob("*/lib/postgis_raster-3.so"))
+    if not homes:
+        pytest.fail("PostgreSQL with PostGIS is missing; `make test` installs it or says how")
+    binaries = homes[-1].parents[1] / "bin"
+    folder = Path(tempfile.mkdtemp(prefix="phusa-pg-"))
+    # PostgreSQL refuses to run as root.
+    user = "postgres" if os.geteuid() == 0 else None
+    if user:
+        shutil.chown(folder, user)
+    run: dict[str, Any] = {"user": user, "group": pwd.getpwnam(user).pw_gid} if user else {}
+    data, port = folder / "data", free_port()
+    subprocess.run(
+        [binaries / "initdb", "-D", data, "-U", "phusa", "-A", "trust", "--no-sync", "-E", "UTF8"],
+        check=True, capture_output=True, cwd=folder, **run,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, "-c", "fsync=off",
+         "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=60"],
+        cwd=folder, stderr=subprocess.DEVNULL, **run,
+    )  # fmt: skip
+    address = f"postgresql://phusa@127.0.0.1:{port}"
+    try:
+        for _ in range(200):
+            try:
+                psycopg.connect(f"{address}/postgres").close()
+                break
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(postgres: str) -> str:
+    """Name of a database with today's schema; tests clone it."""
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
+        connection.execute("CREATE DATABASE phusa_template")
+    schema.migrate(f"{postgres}/phusa_template")
+    return "phusa_template"
+
+
+@pytest.fixture
+def dsn(postgres: str, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a fresh database of the test's own, in PHUSA_DSN too."""
+    name = f"t{time.monotonic_ns()}"
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    address = f"{postgres}/{name}"
+    monkeypatch.setenv("PHUSA_DSN", address)
+    yield address
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+# --- HTTP --------------------------------------------------------------------------------------
+
+_FILES = """
+import sys, uvicorn
+from starlette.applications import Starlette
+from starlette.staticfiles import StaticFiles
+app = Starlette()
+app.mount("/", StaticFiles(directory=sys.argv[1]))
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[2]), log_level="error")
+"""
+
+
+@pytest.fixture(scope="session")
+def file_server(original_demo: Demo) -> Iterator[str]:
+    """The demonstration's folder over HTTP, with range requests."""
+    port = free_port()
+    server = subprocess.Popen([sys.executable, "-c", _FILES, original_demo.config.parent, str(port)])
+    address = f"http://127.0.0.1:{port}"
+    wait_for(f"{address}/area.geojson", server)
+    yield address
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def stac_api(postgres: str, template: str, original_demo: Demo, file_server: str) -> Iterator[str]:
+    """A real STAC API (stac-fastapi on pgSTAC) that offers the demonstration's archive."""
+    with psycopg.connect(f"{postgres}/postgres", autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE stac_api TEMPLATE {template}")
+    _load_items(f"{postgres}/stac_api", original_demo.config.parent / "archive", f"{file_server}/archive")
+    port, address = free_port(), psycopg.conninfo.conninfo_to_dict(f"{postgres}/stac_api")
+    env = os.environ | {
+        "PGHOST": str(address["host"]), "PGPORT": str(address["port"]), "PGUSER": "phusa",
+        "PGPASSWORD": "x", "PGDATABASE": "stac_api", "ENABLE_TRANSACTIONS_EXTENSIONS": "FALSE",
+    }  # fmt: skip
+    command = ["-m", "uvicorn", "stac_fastapi.pgstac.app:create_app", "--factory", "--port", str(port), "--log-level", "error"]
+    server = subprocess.Popen([sys.executable, *command], env=env)
+    wait_for(f"http://127.0.0.1:{port}/", server)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(20)
+
+
+def _load_items(address: str, archive: Path, base: str) -> None:
+    with psycopg.connect(address) as connection:
+        connection.execute("SET search_path TO pgstac, public")
+        for path in sorted(archive.glob("*.json")):
+            collection = json.loads(path.read_text())
+            if collection["type"] != "Collection":
+                continue
+            connection.execute("SELECT upsert_collection(%s)", (json.dumps(collection | {"links": []}),))
+            for link in collection["links"]:
+                item = json.loads((archive / link["href"]).read_text())
+                for asset in item["assets"].values():
+                    asset["href"] = f"{base}/{item['id']}/{asset['href'].removeprefix('./')}"
+                connection.execute("SELECT upsert_item(%s)", (json.dumps(item | {"links": []}),))

@@ -1,0 +1,283 @@
+"""One contract, two stores."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import psycopg
+import pyarrow.parquet
+import pystac
+import pytest
+import rasterio
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from models.targets import Target
+from pipeline import yamlfile
+from pipeline.errors import InputError
+from pipeline.product import Product, ProductId, TileWriter, bands_of, encode
+from pipeline.season import Season
+from pipeline.stores import FolderSettings, PostgisSettings, Store, open_store
+from pipeline.stores.postgis import PostgisStore
+
+SEASON = Season("2025 dry/north", dt.date(2024, 12, 1), dt.date(2025, 4, 30))
+TARGETS = Path(__file__).parents[2] / "configs" / "targets"
+GEOBOX = GeoBox((300, 280), Affine(10, 0, 640000, 0, -10, 1100000), "EPSG:32648")
+
+
+@pytest.fixture(params=["folder", "postgis"])
+def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
+    """Opens the store under test, as a new process would."""
+    if request.param == "folder":
+        return lambda: open_store(FolderSettings(kind="folder", path=tmp_path / "store"), "delta")
+    dsn = request.getfixturevalue("dsn")
+    return lambda: open_store(PostgisSettings(kind="postgis", path=tmp_path / "store"), "delta", dsn)
+
+
+@pytest.fixture
+def store(reopen: Callable[[], Store]) -> Iterator[Store]:
+    opened = reopen()
+    yield opened
+    opened.close()
+
+
+def target(name: str) -> Target:
+    return yamlfile.parse(Target, TARGETS / f"{name}.yaml")
+
+
+def make(tmp_path: Path, tile: str = "48PXS", name: str = "salinity", fill: float = 4.25, **made: Any) -> tuple[Product, Path]:
+    theme = target(name)
+    key = hashlib.sha256(f"{tile}{name}{fill}".encode()).hexdigest()
+    product = Product(ProductId(SEASON.name, tile, name), SEASON, "delta", GEOBOX, theme, key, made)
+    layers = {band.name: np.full(GEOBOX.shape.yx, float(fill)) for band in bands_of(theme)}
+    layers["reason"] = np.zeros(GEOBOX.shape.yx)
+    layers["reason"][:, 270:] = 1
+    layers[theme.layers[0]][:, 270:] = np.nan
+    writer = TileWriter(product, tmp_path / "scratch.tif")
+    writer.write((0, 0), encode(layers, bands_of(theme)))
+    cog = tmp_path / f"{product.id.name}.made.tif"
+    writer.finish(cog)
+    return product, cog
+
+
+def test_a_draft_is_found_and_not_yet_published(store: Store, tmp_path: Path) -> None:
+    product, cog = make(tmp_path)
+    assert store.find(product.id) is None
+    record = store.put(product, cog)
+    found = store.find(product.id)
+    assert found is not None
+    assert (found.key, found.sha256) == (product.key, record.sha256)
+    assert hashlib.sha256(found.path.read_bytes()).hexdigest() == record.sha256
+    assert store.published(SEASON) == []
+
+
+def test_publishing_shows_all_products_and_twice_changes_nothing(store: Store, reopen: Callable[[], Store], tmp_path: Path) -> None:
+    records = [store.put(*make(tmp_path, tile)) for tile in ("48PXS", "48PYS")]
+    first = store.publish(SEASON, records)
+    assert first.changed
+    again = store.publish(SEASON, first.records)
+    assert not again.changed
+    assert again.id == first.id
+    other = reopen()
+    assert [r.id.tile for r in other.published(SEASON)] == ["48PXS", "48PYS"]
+    assert other.verify() == []
+    other.close()
+
+
+def test_a_new_release_replaces_the_old_one_whole(store: Store, tmp_path: Path) -> None:
+    old = [store.put(*make(tmp_path, tile, fill=4)) for tile in ("48PXS", "48PYS")]
+    store.publish(SEASON, old)
+    new = store.put(*make(tmp_path, "48PXS", fill=9))
+    assert [r.key for r in store.published(SEASON)] == [r.key for r in old]
+    store.publish(SEASON, [new])
+    assert [r.key for r in store.published(SEASON)] == [new.key]
+
+
+def test_a_deleted_product_is_missing_and_can_be_made_again(store: Store, tmp_path: Path) -> None:
+    release = store.publish(SEASON, [store.put(*make(tmp_path))])
+    lost = release.records[0]
+    content = lost.path.read_bytes()
+    lost.path.unlink()
+    assert store.find(lost.id) is None
+    assert store.verify()
+    record = store.put(*make(tmp_path))
+    again = store.publish(SEASON, [record])
+    assert again.id == release.id
+    assert again.records[0].path.read_bytes() == content
+    assert store.verify() == []
+
+
+def test_a_changed_file_is_told_by_verify(store: Store, tmp_path: Path) -> None:
+    record = store.publish(SEASON, [store.put(*make(tmp_path))]).records[0]
+    content = bytearray(record.path.read_bytes())
+    content[len(content) // 2] ^= 1
+    record.path.write_bytes(content)
+    assert any("SHA-256" in fault for fault in store.verify())
+
+
+def test_a_store_of_another_region_is_untouched(store: Store, reopen: Callable[[], Store], tmp_path: Path) -> None:
+    store.publish(SEASON, [store.put(*make(tmp_path))])
+    other = reopen()
+    other.region = "north"
+    product, cog = make(tmp_path, fill=2)
+    other.publish(SEASON, [other.put(product, cog)])
+    assert [r.key for r in store.published(SEASON)] != [r.key for r in other.published(SEASON)]
+    assert len(store.published(SEASON)) == len(other.published(SEASON)) == 1
+    other.close()
+
+
+def test_folder_is_a_static_catalogue_with_tables(tmp_path: Path) -> None:
+    store = open_store(FolderSettings(kind="folder", path=tmp_path / "store"), "delta")
+    made = [store.put(*make(tmp_path, "48PXS", n, fill=1)) for n in ("salinity", "degradation")]
+    folder = store.publish(SEASON, made).records[0].path.parent
+    items = list(pystac.Catalog.from_file(str(tmp_path / "store" / "catalog.json")).get_items(recursive=True))
+    assert len(items) == 2
+    assert all(Path(i.assets["map"].get_absolute_href() or "").is_file() for i in items)
+    assert pyarrow.parquet.read_table(folder / "items.parquet").num_rows == 2
+    table = geopandas.read_file(folder / "tables.gpkg")
+    assert list(table.target) == ["salinity", "degradation"]
+    # 300 rows of 270 mapped and 10 outside pixels of 100 m2
+    assert np.allclose(table.mapped_km2, 300 * 270 * 1e-4)
+    assert np.allclose(table.outside_km2, 300 * 10 * 1e-4)
+
+
+def test_folder_without_its_catalogue_switch_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publication that dies before the switch leaves the old release visible and whole."""
+    store = open_store(FolderSettings(kind="folder", path=tmp_path / "store"), "delta")
+    old = store.put(*make(tmp_path, fill=4))
+    store.publish(SEASON, [old])
+    new = store.put(*make(tmp_path, fill=9))
+
+    def die(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(type(store), "_switch", die)
+        store.publish(SEASON, [new])
+    assert [r.key for r in store.published(SEASON)] == [old.key]
+    assert store.verify() == []
+    assert store.publish(SEASON, [new]).changed
+    assert [r.key for r in store.published(SEASON)] == [new.key]
+
+
+# --- PostGIS alone -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def database(dsn: str, tmp_path: Path) -> Iterator[PostgisStore]:
+    opened = PostgisStore.open(tmp_path / "store", "delta", dsn)
+    yield opened
+    opened.close()
+
+
+def test_pixels_answer_st_value_as_the_cog_does(database: PostgisStore, tmp_path: Path) -> None:
+    record = database.put(*make(tmp_path))
+    database.publish(SEASON, [record])
+    with rasterio.open(record.path) as file:
+        pixels = file.read()
+    rng = np.random.default_rng(0)
+    for _ in range(25):
+        row, column = int(rng.integers(300)), int(rng.integers(280))
+        x, y = GEOBOX.affine * (column + 0.5, row + 0.5)
+        for band in (1, 4, 5):
+            value = database.connection.execute(
+                "SELECT ST_Value(rast, %s, ST_SetSRID(ST_MakePoint(%s, %s), 32648)) FROM phusa.map "
+                "WHERE ST_ConvexHull(rast) && ST_SetSRID(ST_MakePoint(%s, %s), 32648)",
+                (band, x, y, x, y),
+            ).fetchall()
+            stored = int(pixels[band - 1, row, column])
+            assert [v[0] for v in value if v[0] is not None] == ([] if stored == -32768 else [stored])
+
+
+def test_value_gives_the_layer_in_its_unit(database: PostgisStore, tmp_path: Path) -> None:
+    database.publish(SEASON, [database.put(*make(tmp_path, fill=4.25))])
+    lon, lat = rasterio.warp.transform("EPSG:32648", "EPSG:4326", [640505], [1099495])
+    ask = "SELECT phusa.value('delta', %s, 'salinity', %s, %s, %s)"
+    run = database.connection.execute
+    assert run(ask, (SEASON.name, "estimate", lon[0], lat[0])).fetchone() == (4.25,)
+    assert run(ask, (SEASON.name, "reason", lon[0], lat[0])).fetchone() == (0.0,)
+    assert run(ask, (SEASON.name, "estimate", 0.0, 0.0)).fetchone() == (None,)
+
+
+def test_tile_metadata_is_what_postgis_understands(database: PostgisStore, tmp_path: Path) -> None:
+    database.put(*make(tmp_path))
+    rows = database.connection.execute(
+        "SELECT ST_NumBands(rast), ST_SRID(rast), ST_ScaleX(rast), ST_ScaleY(rast), ST_BandPixelType(rast, 1), "
+        "ST_BandNoDataValue(rast, 1), sum(ST_Width(rast) * ST_Height(rast)) OVER () FROM phusa.raster"
+    ).fetchall()
+    assert {row[:6] for row in rows} == {(5, 32648, 10.0, -10.0, "16BSI", -32768.0)}
+    assert rows[0][6] == 300 * 280
+
+
+def test_items_reach_pgstac_with_the_publication_only(database: PostgisStore, tmp_path: Path) -> None:
+    records = [database.put(*make(tmp_path, tile)) for tile in ("48PXS", "48PYS")]
+    count = "SELECT count(*) FROM pgstac.items"
+    assert database.connection.execute(count).fetchone() == (0,)
+    database.publish(SEASON, records)
+    assert database.connection.execute(count).fetchone() == (2,)
+    database.connection.execute("SET search_path TO pgstac, public")
+    found = database.connection.execute("SELECT pgstac.search('{}')").fetchone()
+    assert found is not None
+    assert {f["properties"]["phusa:tile"] for f in found[0]["features"]} == {"48PXS", "48PYS"}
+    database.publish(SEASON, records[:1])
+    assert database.connection.execute(count).fetchone() == (1,)
+
+
+@pytest.mark.parametrize("step", ["_switch", "_to_pgstac"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_fault_in_a_publication_leaves_nothing_visible(
+    database: PostgisStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    old = database.put(*make(tmp_path, fill=4))
+    database.publish(SEASON, [old])
+    new = database.put(*make(tmp_path, fill=9))
+    real = getattr(PostgisStore, step)
+
+    def faulty(self: PostgisStore, *arguments: Any) -> None:
+        if when == "after":
+            real(self, *arguments)
+        raise psycopg.OperationalError("connection lost")
+
+    with monkeypatch.context() as patch, pytest.raises(psycopg.OperationalError):
+        patch.setattr(PostgisStore, step, faulty)
+        database.publish(SEASON, [new])
+    assert [r.key for r in database.published(SEASON)] == [old.key]
+    rows = database.connection.execute("SELECT content -> 'properties' ->> 'phusa:key' FROM pgstac.items").fetchall()
+    assert rows == [(old.key,)]
+    assert database.publish(SEASON, [new]).changed
+
+
+def test_two_publishers_do_not_collide(database: PostgisStore, dsn: str, tmp_path: Path) -> None:
+    """The second waits for the first, then sees its work."""
+    records = [database.put(*make(tmp_path, tile)) for tile in ("48PXS", "48PYS")]
+    other = PostgisStore.open(tmp_path / "store", "delta", dsn)
+    with database.connection.transaction():
+        database.publish(SEASON, records)
+        other.connection.execute("SET lock_timeout = '200ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            other.publish(SEASON, records)
+    other.connection.execute("RESET lock_timeout")
+    assert not other.publish(SEASON, records).changed
+    other.close()
+
+
+def test_database_faults_are_told_in_one_sentence(tmp_path: Path, postgres: str) -> None:
+    settings = PostgisSettings(kind="postgis", path=tmp_path)
+    with pytest.raises(InputError, match="PHUSA_DSN is not set"):
+        open_store(settings, "delta", None)
+    with pytest.raises(InputError, match="no database answers"):
+        open_store(settings, "delta", "postgresql://nobody:secret@127.0.0.1:1/x")
+    with pytest.raises(InputError, match="phusa db init"):
+        open_store(settings, "delta", f"{postgres}/postgres")
+
+
+def test_migrating_again_does_nothing(dsn: str) -> None:
+    from pipeline.stores import schema
+
+    assert schema.migrate(dsn) == []
