@@ -26,7 +26,17 @@ from pipeline.sensors import SENSORS
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 60
-_TROUBLE = (OSError, ValueError, KeyError, TypeError, pystac.STACError, requests.RequestException)
+#: What foreign JSON makes the libraries raise.
+_TROUBLE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    pystac.STACError,
+    pystac.STACTypeError,
+    requests.RequestException,
+)
 
 
 class Source(Protocol):
@@ -150,6 +160,7 @@ def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[
         root = str(Path(root).resolve())
     try:
         catalog = pystac.Catalog.from_file(root, stac_io=_GuardedIO(root))
+        catalog.set_root(catalog)  # links are resolved by the root's reader, and the guard is that
         for item in _items(catalog, collections):
             record = item.to_dict(include_self_link=False, transform_hrefs=False)
             if record.get("collection") in collections:
@@ -200,4 +211,7 @@ class _GuardedIO(DefaultStacIO):
 
 
 def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error)[:300]}"
+    """The first cause in one line: libraries wrap it in words of their own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

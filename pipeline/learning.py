@@ -84,23 +84,31 @@ def assess(table: SampleTable, target: Target) -> dict[str, Any]:
         raise InputError(str(error)) from None
 
 
-def assess_reference(
-    config: Config, client: Client, bundle: ModelBundle, trained_on: SampleTable
-) -> dict[str, Any] | None:
-    """Scores on the config's ``evaluate_on`` samples; None where the config has none."""
+def reference(
+    config: Config, client: Client, spec: FeatureSpec, trained_on: SampleTable
+) -> SampleTable | None:
+    """The config's ``evaluate_on`` samples with the features of ``spec``; None where it has none.
+
+    Raises InputError where one of them is a training sample too, or none is usable.
+    """
     if config.evaluate_on is None:
         return None
-    gathered = gather(config, client, [config.evaluate_on], bundle.spec)
+    gathered = gather(config, client, [config.evaluate_on], spec)
+    losses.refuse(gathered.loss_percent, config.max_loss_percent, gathered.report["lost"])
     if gathered.table is None:
         raise InputError(
             f"{config.evaluate_on.file}: no usable row to evaluate on: {gathered.report['by_rule']}"
         )
     _refuse_overlap(gathered.table, trained_on, config.evaluate_on)
+    return gathered.table
+
+
+def assess_reference(bundle: ModelBundle, table: SampleTable) -> dict[str, Any]:
+    """Scores of a bundle on reference samples."""
     try:
-        scores = evaluate.on_reference(bundle, gathered.table)
+        return evaluate.on_reference(bundle, table)
     except ValueError as error:
-        raise InputError(f"{config.evaluate_on.file}: {error}") from None
-    return scores | {"season": config.evaluate_on.season, "refused": gathered.report["by_rule"]}
+        raise InputError(f"reference samples: {error}") from None
 
 
 def _refuse_overlap(reference: SampleTable, trained_on: SampleTable, entry: SampleFile) -> None:

@@ -29,8 +29,9 @@ from pipeline.load import Loss, load
 from pipeline.scenes import Scene, Scenes
 from pipeline.sites import Refusal, Site
 
-#: Sites of one square of this many pixels are read together.
-CELL_PX = 64
+#: Sites of one square of this many pixels are read together: an image is stored in tiles of about
+#: this size, so a smaller window would decode as much.
+CELL_PX = 256
 _META = b"phusa"
 
 

@@ -6,26 +6,23 @@ import json
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 from click.testing import CliRunner
+from support import Answer, Phusa, free_port, wait_for
 
 from pipeline.cli import main
 from pipeline.demo import Demo, build
 from pipeline.stores import schema
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 SIZE = 160
 
 
@@ -50,23 +47,6 @@ def demo(original_demo: Demo, tmp_path: Path) -> Demo:
     return Demo(folder / "demo.yaml", original_demo.season, folder / "truth", original_demo.world)
 
 
-@dataclass
-class Answer:
-    """What a command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads(self.out)
-        return value
-
-
-Phusa = Callable[..., Answer]
-
-
 @pytest.fixture
 def phusa() -> Phusa:
     """Run a command in this process: ``phusa("scenes", config, "--season", "x")``."""
@@ -78,27 +58,6 @@ def phusa() -> Phusa:
         return Answer(result.exit_code, result.stdout, result.stderr)
 
     return run
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) -> None:
-    """Until the server behind ``url`` answers."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            pytest.fail(f"the server of {url} ended with {process.returncode}")
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.1)
-    pytest.fail(f"nothing answers at {url}")
 
 
 # --- PostgreSQL --------------------------------------------------------------------------------

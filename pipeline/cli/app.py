@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from distributed import Client
 
+from models.bundle import ModelBundle
+from models.samples import SampleTable
 from pipeline import catalog, featurefiles, learning, losses, production, runner
 from pipeline.cli import shell
 from pipeline.cli.shell import Result, command
@@ -125,7 +128,7 @@ def evaluate(
     theme = settings.target(target)
     model = learning.load_bundle(bundle) if bundle else learning.fit(rows, theme)
     with runner.cluster(scheduler) as client:
-        scores = _scores(settings, client, model, rows)
+        scores = _scores(settings, client, [model], rows)[target]
     result = {"target": target, "bundle": model.digest, **scores}
     if out:
         write_aside(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
@@ -254,7 +257,7 @@ def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
                 models = learning.bundles_for(settings, bundles, _work(settings))
             else:
                 models, table, _ = learning.train_all(settings, client, _work(settings))
-                scores = {m.target.name: _scores(settings, client, m, table) for m in models}
+                scores = _scores(settings, client, models, table)
             with shell.progress("map") as show:
                 report = production.map_season(settings, when, found, models, store, client, show)
         result = _map_result(settings, season, report) | {"scores": scores, **_scene_counts(found)}
@@ -264,10 +267,17 @@ def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
     return result
 
 
-def _scores(settings: Config, client: Any, model: Any, table: Any) -> dict[str, Any]:
-    scores: dict[str, Any] = {"cross_validation": learning.assess(table, model.target)}
-    reference = learning.assess_reference(settings, client, model, table)
-    return scores | ({"reference": reference} if reference else {})
+def _scores(
+    settings: Config, client: Client, models: Sequence[ModelBundle], table: SampleTable
+) -> dict[str, Any]:
+    """Target name -> scores of its model, by cross-validation and on the reference samples."""
+    reference = learning.reference(settings, client, models[0].spec, table)
+    scores: dict[str, Any] = {}
+    for model in models:
+        scores[model.target.name] = {"cross_validation": learning.assess(table, model.target)}
+        if reference is not None:
+            scores[model.target.name]["reference"] = learning.assess_reference(model, reference)
+    return scores
 
 
 def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -> list[SampleFile]:

@@ -157,9 +157,10 @@ def test_folder_without_its_catalogue_switch_shows_nothing(tmp_path: Path, monke
     def die(*_: object) -> None:
         raise OSError("no space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+    with monkeypatch.context() as patch:
         patch.setattr(type(store), "_switch", die)
-        store.publish(SEASON, [new])
+        with pytest.raises(OSError, match="no space"):
+            store.publish(SEASON, [new])
     assert [r.key for r in store.published(SEASON)] == [old.key]
     assert store.verify() == []
     assert store.publish(SEASON, [new]).changed
@@ -244,9 +245,10 @@ def test_a_fault_in_a_publication_leaves_nothing_visible(
             real(self, *arguments)
         raise psycopg.OperationalError("connection lost")
 
-    with monkeypatch.context() as patch, pytest.raises(psycopg.OperationalError):
+    with monkeypatch.context() as patch:
         patch.setattr(PostgisStore, step, faulty)
-        database.publish(SEASON, [new])
+        with pytest.raises(psycopg.OperationalError):
+            database.publish(SEASON, [new])
     assert [r.key for r in database.published(SEASON)] == [old.key]
     rows = database.connection.execute("SELECT content -> 'properties' ->> 'phusa:key' FROM pgstac.items").fetchall()
     assert rows == [(old.key,)]

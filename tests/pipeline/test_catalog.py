@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import shapely
+from support import free_port
+
+from pipeline import catalog
+from pipeline.config import Config
+from pipeline.demo import Demo
+from pipeline.errors import InputError
+from pipeline.providers import ApiProvider, StaticProvider
+from pipeline.scenes import Scenes
+
+
+def search(demo: Demo, config: Config | None = None) -> Scenes:
+    config = config or Config.read(demo.config)
+    return catalog.search(config.sources, config.season(demo.season), config.region.geometry)
+
+
+def spoil(path: Path, **p: Any) -> None:
+    item = json.loads(path.read_text())
+    item["properties"] |= p
+    path.write_text(json.dumps(item))
+
+
+def items(demo: Demo, start: str) -> list[Path]:
+    return sorted((demo.config.parent / "archive").glob(f"{start}*/*.json"))
+
+
+def with_provider(demo: Demo, provider: Any) -> Config:
+    config = Config.read(demo.config)
+    sources = tuple(s.model_copy(update={"provider": provider}) for s in config.sources)
+    return config.model_copy(update={"sources": sources})
+
+
+def test_all_scenes_of_the_season_are_kept_and_told_the_same_way_twice(demo: Demo, tmp_path: Path) -> None:
+    found = search(demo)
+    assert {s: len(found.of(s)) for s in found.provider} == {"sentinel-2-l2a": 10, "sentinel-1-rtc": 3, "dem": 1}
+    assert found.dropped == ()
+    assert all(s.simulated for s in found.kept)
+    found.write(tmp_path / "a.json")
+    assert Scenes.read(tmp_path / "a.json") == found
+    assert search(demo).digest == found.digest
+
+
+def test_dropped_records_are_kept_with_their_reasons(demo: Demo) -> None:
+    paths = items(demo, "S2A")
+    spoil(paths[0], **{"eo:cloud_cover": 99})
+    spoil(paths[1], **{"s2:processing_baseline": None, "earthsearch:boa_offset_applied": None})
+    config = Config.read(demo.config)
+    sources = (config.sources[0].model_copy(update={"max_cloud_percent": 95.0}), *config.sources[1:])
+    found = search(demo, config.model_copy(update={"sources": sources}))
+    assert len(found.of("sentinel-2-l2a")) == 8
+    assert found.reasons == {"no processing baseline": 1, "too cloudy": 1}
+
+
+def test_of_an_image_processed_twice_the_newest_baseline_stays(demo: Demo) -> None:
+    path = items(demo, "S2A")[0]
+    item = json.loads(path.read_text())
+    item["id"] += "_again"
+    item["properties"]["s2:processing_baseline"] = "05.10"
+    path.with_name("again.json").write_text(json.dumps(item))
+    collection = demo.config.parent / "archive" / "sentinel-2-l2a.json"
+    content = json.loads(collection.read_text())
+    content["links"].append({"rel": "item", "href": f"./{path.parent.name}/again.json"})
+    collection.write_text(json.dumps(content))
+    found = search(demo)
+    assert len(found.of("sentinel-2-l2a")) == 10
+    assert [(d.id, d.reason.partition(":")[0]) for d in found.dropped] == [(path.stem, "processed again")]
+
+
+def test_links_that_leave_the_catalogue_are_not_followed(demo: Demo) -> None:
+    secret = demo.config.parent / "secret.json"
+    secret.write_text("{}")
+    for href in ("../secret.json", "http://127.0.0.1:1/x.json", "file:///etc/passwd"):
+        path = demo.config.parent / "archive" / "catalog.json"
+        content = json.loads(path.read_text())
+        content["links"].append({"rel": "child", "href": href})
+        path.write_text(json.dumps(content))
+        with pytest.raises(InputError, match="leaves the catalogue"):
+            search(demo)
+        content["links"].pop()
+        path.write_text(json.dumps(content))
+
+
+def test_asset_addresses_of_other_kinds_are_refused(demo: Demo) -> None:
+    for path in items(demo, "S1A"):
+        item = json.loads(path.read_text())
+        item["assets"]["vv"]["href"] = "/vsicurl/http://127.0.0.1:1/vv.tif"
+        path.write_text(json.dumps(item))
+    with pytest.raises(InputError, match="asset address of a kind that is not allowed"):
+        search(demo)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("", "cannot be read"), ("{}", "cannot be read"), ("[1]", "cannot be read"), ("\x00\x01", "cannot be read")],
+)
+def test_a_broken_catalogue_is_one_clear_message(demo: Demo, content: str, told: str) -> None:
+    (demo.config.parent / "archive" / "catalog.json").write_text(content)
+    with pytest.raises(InputError, match=told):
+        search(demo)
+
+
+def test_an_empty_catalogue_and_a_place_without_images_say_so(demo: Demo) -> None:
+    config = Config.read(demo.config)
+    far = config.model_copy(update={"region": config.region.model_copy(update={"area": (0.0, 0.0, 0.1, 0.1)})})
+    with pytest.raises(InputError, match=r"no sentinel-2-l2a scene for season '2025-dry'"):
+        search(demo, far)
+    path = demo.config.parent / "archive" / "catalog.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"links": []}))
+    with pytest.raises(InputError, match="no sentinel-2-l2a scene"):
+        search(demo)
+
+
+def test_an_api_gives_the_same_scenes_as_the_files_it_serves(original_demo: Demo, stac_api: str, file_server: str) -> None:
+    found = search(original_demo, with_provider(original_demo, ApiProvider(kind="api", url=stac_api, convention="earth-search")))
+    local = search(original_demo)
+    assert found.digest == local.digest
+    assert [dict(s.assets).keys() for s in found.kept] == [dict(s.assets).keys() for s in local.kept]
+    assert all(url.startswith(file_server) for s in found.kept for _, url in s.assets)
+
+
+def test_a_catalogue_over_http_gives_the_same_scenes(original_demo: Demo, file_server: str) -> None:
+    provider = StaticProvider(kind="static", catalog=f"{file_server}/archive/catalog.json", convention="earth-search")
+    assert search(original_demo, with_provider(original_demo, provider)).digest == search(original_demo).digest
+
+
+def test_a_server_that_does_not_answer_or_is_no_stac_api(original_demo: Demo, file_server: str) -> None:
+    for url in (f"http://127.0.0.1:{free_port()}", file_server):
+        config = with_provider(original_demo, ApiProvider(kind="api", url=url, convention="earth-search"))
+        with pytest.raises(InputError, match="does not answer as one"):
+            search(original_demo, config)
+
+
+def test_a_scene_list_of_another_program_is_refused(tmp_path: Path) -> None:
+    for content in ("", "{}", '{"format": "phusa-scenes-1"}', "[]"):
+        (tmp_path / "s.json").write_text(content)
+        with pytest.raises(InputError, match="is not a list of scenes"):
+            Scenes.read(tmp_path / "s.json")
+
+
+def test_the_day_of_a_scene_is_the_solar_day_so_a_pass_is_one_date() -> None:
+    from pipeline.scenes import Scene
+
+    def at(moment: str) -> Scene:
+        return Scene("a", "sentinel-1-rtc", "c", moment, shapely.box(105, 10, 106, 11).wkt, (), 32648)
+
+    # 23:05 and 22:58 UTC are about 06:00 local, on either side of a UTC midnight they would part.
+    assert at("2025-01-01T22:58:00+00:00").day == at("2025-01-02T00:01:00+00:00").day

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from odc.geo.geobox import GeoBox
+from scipy.ndimage import binary_dilation
+
+import features
+from features import FeatureSpec, terrain
+from pipeline import catalog
+from pipeline.config import Config
+from pipeline.demo import Demo, build
+from pipeline.demo import world as w
+from pipeline.grid import tiles
+from pipeline.load import Stack, load
+from pipeline.scenes import Scene
+
+BANDS = ("blue", "red", "nir", "swir16", "vv", "vh", "elevation", "slope")
+
+
+def scenes(demo: Demo) -> tuple[Scene, ...]:
+    config = Config.read(demo.config)
+    return catalog.search(config.sources, config.season(demo.season), config.region.geometry).kept
+
+
+@pytest.fixture(scope="module")
+def window(original_demo: Demo) -> GeoBox:
+    """The demonstration's whole grid."""
+    side = original_demo.world.salinity.shape[0]
+    return GeoBox((side, side), original_demo.world.transform, f"EPSG:{w.EPSG}")
+
+
+@pytest.fixture(scope="module")
+def stack(original_demo: Demo, window: GeoBox) -> Stack:
+    return load(scenes(original_demo), window, BANDS, 60)
+
+
+def read(scene: Scene, band: str) -> np.ndarray:
+    with rasterio.open(scene.urls[band]) as file:
+        return file.read(1)
+
+
+def test_granules_of_one_pass_are_one_date(stack: Stack) -> None:
+    assert {b: a.shape[0] for b, a in stack.arrays.items() if a.ndim == 3} == {
+        "blue": 5, "red": 5, "nir": 5, "swir16": 5, "vv": 3, "vh": 3,
+    }  # fmt: skip
+    assert stack.dates["sentinel-2-l2a"].dtype == "datetime64[D]"
+    assert stack.reads == 10 * 5 + 3 * 2 + 1
+    assert stack.losses == []
+
+
+def test_pixels_are_the_files_own_and_clouds_are_grown(original_demo: Demo, stack: Stack) -> None:
+    """Against plain rasterio, NumPy and scipy: twenty-metre bands replicate, nothing is interpolated."""
+    mine = sorted((s for s in scenes(original_demo) if s.sensor == "sentinel-2-l2a"), key=lambda s: (s.day, s.id))
+    side = original_demo.world.salinity.shape[0]
+    disk = np.hypot(*np.mgrid[-6:7, -6:7]) <= 6
+    for band, step in (("red", 1), ("swir16", 2)):
+        expected = np.zeros((5, side, side), np.uint16)
+        for k, scene in enumerate(mine):
+            first = 0 if "48PXS" in scene.id else int(0.3 * side) // 2 * 2
+            pixels = read(scene, band).repeat(step, 0).repeat(step, 1)
+            scl = read(scene, "scl").repeat(2, 0).repeat(2, 1)
+            cloudy = binary_dilation(np.isin(scl, (3, 8, 9, 10)), structure=disk)
+            seen = np.where(cloudy | (scl == 0), 0, pixels)
+            part = expected[k // 2, :, first : first + seen.shape[1]]
+            part[...] = np.where(part == 0, seen, part)
+        # Where a granule ends inside the other one, its neighbour's clouds are not known to it.
+        assert np.array_equal(stack.arrays[band], expected)
+
+
+def test_radar_and_terrain_are_the_files_own(original_demo: Demo, stack: Stack, window: GeoBox) -> None:
+    mine = sorted((s for s in scenes(original_demo) if s.sensor == "sentinel-1-rtc"), key=lambda s: s.day)
+    for k, scene in enumerate(mine):
+        assert np.array_equal(stack.arrays["vv"][k], read(scene, "vv"))
+    height = original_demo.world.elevation
+    assert np.array_equal(stack.arrays["elevation"], height)
+    inner = terrain.slope(height, 10)
+    assert np.array_equal(stack.arrays["slope"][1:-1, 1:-1], inner)
+
+
+def test_blocks_of_any_size_give_equal_pixels(original_demo: Demo, window: GeoBox, stack: Stack) -> None:
+    found = scenes(original_demo)
+    for rows, columns in ((slice(0, 53), slice(0, 160)), (slice(53, 160), slice(7, 101))):
+        part = load(found, window[rows, columns], BANDS, 60)
+        for band in BANDS:
+            assert np.array_equal(part.arrays[band], stack.arrays[band][..., rows, columns], equal_nan=True), band
+        assert np.array_equal(part.clear_dates, stack.clear_dates[rows, columns])
+
+
+def test_every_convention_shows_one_surface(original_demo: Demo, tmp_path: Path, window: GeoBox, stack: Stack) -> None:
+    """Raw numbers of baselines before and after 04.00, and numbers without the offset."""
+    other = build(tmp_path, seed=7, size=160, sites=5, optical_dates=5, radar_dates=1, convention="planetary-computer")
+    found = [s for s in scenes(other) if s.sensor == "sentinel-2-l2a"]
+    assert {s.offset for s in found} == {0, -1000}
+    raw = load(found, window, BANDS[:4], 60)
+    for band in BANDS[:4]:
+        assert np.array_equal(raw.arrays[band], stack.arrays[band])
+
+
+def test_a_seen_value_never_becomes_zero(original_demo: Demo, window: GeoBox) -> None:
+    """Dark water under an offset stays at 1: 0 would say that it was not seen."""
+    found = [replace(s, offset=-1000) for s in scenes(original_demo) if s.sensor == "sentinel-2-l2a"]
+    dark = load(found, window, ["nir"], 0)
+    bright = load([replace(s, offset=0) for s in found], window, ["nir"], 0)
+    assert np.array_equal(dark.arrays["nir"] > 0, bright.arrays["nir"] > 0)
+    assert (dark.arrays["nir"][bright.arrays["nir"] > 0] == 1).any()
+
+
+def test_a_place_beyond_the_footprint_is_unseen(original_demo: Demo, window: GeoBox) -> None:
+    part = load(scenes(original_demo), window.pad(20)[:40, :40], ("red", "vv"), 60)
+    assert (part.arrays["red"][:, :20] == 0).all()
+    assert np.isnan(part.arrays["vv"][:, :, :20]).all()
+    assert (part.clear_dates[:20] == 0).all()
+    far = load(scenes(original_demo), window.translate_pix(5000, 0), ("red", "vv"), 60)
+    assert far.arrays["red"].shape[0] == 0
+    assert far.reads == 0
+
+
+@pytest.mark.parametrize("fault", ["missing", "corrupt header", "corrupt pixels", "vrt", "float", "other place"])
+def test_a_bad_file_costs_its_own_reads_only(demo: Demo, window: GeoBox, fault: str) -> None:
+    found = scenes(demo)
+    victim = next(s for s in found if s.sensor == "sentinel-2-l2a" and "48PXS" in s.id)
+    path = Path(victim.urls["red"])
+    whole = load(found, window, ("red", "nir"), 0)
+    if fault == "missing":
+        path.unlink()
+    elif fault == "corrupt header":
+        path.write_bytes(b"\0" * 500)
+    elif fault == "corrupt pixels":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2 :] = b"\xff" * (len(content) - len(content) // 2)
+        path.write_bytes(bytes(content))
+    elif fault == "vrt":
+        path.write_text('<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>')
+    else:
+        with rasterio.open(path) as file:
+            profile, pixels = file.profile, file.read()
+        profile |= {"driver": "GTiff", "dtype": "float32"} if fault == "float" else {"driver": "GTiff", "crs": "EPSG:32649"}
+        with rasterio.open(path, "w", **{k: v for k, v in profile.items() if k != "tiled"}) as file:
+            file.write(pixels.astype(profile["dtype"]))
+    stack = load(found, window, ("red", "nir"), 0, "48PXS/0-0")
+    assert [(loss.scene, loss.band, loss.where) for loss in stack.losses] == [(victim.id, "red", "48PXS/0-0")]
+    assert stack.losses[0].reason
+    assert stack.reads == whole.reads
+    assert np.array_equal(stack.arrays["nir"], whole.arrays["nir"])
+
+
+def test_without_its_scene_classification_a_whole_scene_is_lost(demo: Demo, window: GeoBox) -> None:
+    found = scenes(demo)
+    victim = next(s for s in found if s.sensor == "sentinel-2-l2a")
+    Path(victim.urls["scl"]).unlink()
+    stack = load(found, window, ("red", "nir"), 0)
+    assert sorted(loss.band for loss in stack.losses) == ["nir", "red", "scl"]
+    assert stack.reads == 10 * 3
+
+
+def test_the_kernels_take_what_is_loaded(stack: Stack) -> None:
+    spec = FeatureSpec.parse(["ndvi_p50", "vh_vv_mean", "elevation", "slope", "swir16_count"])
+    cube = features.block(stack.arrays, spec)
+    assert np.array_equal(features.cube(stack.datasets(), spec).values, cube, equal_nan=True)
+    land = ~np.isnan(cube[0])
+    assert land.mean() > 0.9
+
+
+def test_scenes_of_the_other_utm_zone_are_left_to_their_own_tiles(original_demo: Demo, window: GeoBox) -> None:
+    found = [replace(s, epsg=32649) for s in scenes(original_demo) if s.sensor == "sentinel-2-l2a"]
+    assert load(found, window, ["red"], 0).arrays["red"].shape[0] == 0
+
+
+def test_twenty_metre_maps_average_ten_metre_bands(original_demo: Demo, window: GeoBox) -> None:
+    config = Config.read(original_demo.config)
+    tile = tiles(config.region.geometry, 20)[0]
+    assert tile.geobox.resolution.x == 20
+    half = window.zoom_out(2)
+    stack = load(scenes(original_demo), half, ("red", "swir16"), 0)
+    fine = load(scenes(original_demo), window, ("red",), 0).arrays["red"].astype(float)
+    blocks = fine.reshape(5, 80, 2, 80, 2)
+    seen = (blocks > 0).all(axis=(2, 4)) & (stack.arrays["red"] > 0)
+    inner = np.zeros_like(seen)
+    inner[:, 2:-2, 2:20] = True  # away from the granules' own edges
+    expected = blocks.mean(axis=(2, 4))
+    difference = np.abs(stack.arrays["red"] - expected)[seen & inner]
+    assert difference.max() <= 1
+
+
+def test_http_reads_give_the_same_pixels(original_demo: Demo, file_server: str, window: GeoBox, stack: Stack) -> None:
+    base = str(original_demo.config.parent)
+    remote = [
+        replace(s, assets=tuple((b, u.replace(base, file_server)) for b, u in s.assets)) for s in scenes(original_demo)
+    ]
+    assert json.dumps(remote[0].assets).count("http://") == len(remote[0].assets)
+    over_http = load(remote, window, ("red", "vv"), 60)
+    assert over_http.losses == []
+    for band in ("red", "vv"):
+        assert np.array_equal(over_http.arrays[band], stack.arrays[band], equal_nan=True)
