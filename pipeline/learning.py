@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from distributed import Client
 
@@ -84,41 +85,50 @@ def assess(table: SampleTable, target: Target) -> dict[str, Any]:
         raise InputError(str(error)) from None
 
 
-def reference(
-    config: Config, client: Client, spec: FeatureSpec, trained_on: SampleTable
-) -> SampleTable | None:
+@dataclass(frozen=True)
+class Reference:
+    """Samples that judge: none of them was trained on."""
+
+    table: SampleTable
+    refused: dict[str, int]
+    """Rule -> number of rows left out."""
+
+
+def reference(config: Config, client: Client, spec: FeatureSpec, trained_on: SampleTable) -> Reference | None:
     """The config's ``evaluate_on`` samples with the features of ``spec``; None where it has none.
 
-    Raises InputError where one of them is a training sample too, or none is usable.
+    A site that was trained on in the same season is left out and counted. Raises InputError where
+    none is usable.
     """
     if config.evaluate_on is None:
         return None
     gathered = gather(config, client, [config.evaluate_on], spec)
     losses.refuse(gathered.loss_percent, config.max_loss_percent, gathered.report["lost"])
-    if gathered.table is None:
-        raise InputError(
-            f"{config.evaluate_on.file}: no usable row to evaluate on: {gathered.report['by_rule']}"
-        )
-    _refuse_overlap(gathered.table, trained_on, config.evaluate_on)
-    return gathered.table
+    refused = dict(gathered.report["by_rule"])
+    unseen = _unseen(gathered.table, trained_on) if gathered.table else None
+    if gathered.table and (unseen is None or len(unseen) < len(gathered.table)):
+        refused["training-site"] = len(gathered.table) - (len(unseen) if unseen else 0)
+    if unseen is None:
+        raise InputError(f"{config.evaluate_on.file}: no usable row to evaluate on: {refused}")
+    return Reference(unseen, refused)
 
 
-def assess_reference(bundle: ModelBundle, table: SampleTable) -> dict[str, Any]:
+def assess_reference(bundle: ModelBundle, samples: Reference) -> dict[str, Any]:
     """Scores of a bundle on reference samples."""
     try:
-        return evaluate.on_reference(bundle, table)
+        return evaluate.on_reference(bundle, samples.table) | {"refused": samples.refused}
     except ValueError as error:
         raise InputError(f"reference samples: {error}") from None
 
 
-def _refuse_overlap(reference: SampleTable, trained_on: SampleTable, entry: SampleFile) -> None:
-    """A site measured in the same season must not both train and judge."""
+def _unseen(reference: SampleTable, trained_on: SampleTable) -> SampleTable | None:
+    """The reference rows whose place and season took no part in training; None where none is left."""
     keys = ["season", "epsg", "x", "y"]
-    shared = reference.frame.merge(trained_on.frame[keys].drop_duplicates(), on=keys)
-    if len(shared):
-        raise InputError(
-            f"{entry.file}: {len(shared)} reference sites are training sites too, the first {shared.sample_id[0]!r}"
-        )
+    merged = reference.frame.merge(
+        trained_on.frame[keys].drop_duplicates(), on=keys, how="left", indicator=True
+    )
+    kept = np.flatnonzero(merged["_merge"].to_numpy() == "left_only")
+    return reference.take(kept) if len(kept) else None
 
 
 def load_bundle(folder: Path) -> ModelBundle:

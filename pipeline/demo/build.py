@@ -47,8 +47,10 @@ def build(
     _write_raster(out / "truth" / "salinity.tif", ground.salinity, np.nan)
     _write_raster(out / "truth" / "degradation.tif", ground.degradation, np.nan)
     _write_raster(out / "farmland.tif", np.where(ground.water, 0, 1).astype(np.uint8), 255)
-    _write_samples(out / "samples.csv", ground, np.random.default_rng([seed, 3]), sites, "S")
-    _write_samples(out / "reference.csv", ground, np.random.default_rng([seed, 4]), sites // 2, "R")
+    rng = np.random.default_rng([seed, 3])
+    places = rng.permutation(np.flatnonzero(~ground.water))
+    _write_samples(out / "samples.csv", ground, rng, places[:sites], "S")
+    _write_samples(out / "reference.csv", ground, rng, places[sites : sites + sites // 2], "R")
     _write_area(out / "area.geojson", size)
     for name in ("salinity", "degradation"):
         (out / "targets").mkdir(exist_ok=True)
@@ -94,14 +96,16 @@ def _write_raster(path: Path, pixels: NDArray[Any], nodata: float) -> None:
         file.update_tags(PHUSA_SIMULATED=archive.LABEL)
 
 
-def _write_samples(path: Path, ground: w.World, rng: np.random.Generator, count: int, prefix: str) -> None:
+def _write_samples(
+    path: Path, ground: w.World, rng: np.random.Generator, places: NDArray[np.intp], prefix: str
+) -> None:
     """Sites on land with laboratory noise of 10 %."""
-    rows, columns = np.nonzero(~ground.water)
-    chosen = rng.choice(len(rows), count, replace=False)
+    rows, columns = np.unravel_index(places, ground.water.shape)
+    count = len(places)
     t = ground.transform
-    x, y = t.c + t.a * (columns[chosen] + 0.5), t.f + t.e * (rows[chosen] + 0.5)
+    x, y = t.c + t.a * (columns + 0.5), t.f + t.e * (rows + 0.5)
     lon, lat = transformer(w.EPSG, 4326).transform(x, y)
-    ece = ground.salinity[rows[chosen], columns[chosen]] * np.exp(0.1 * rng.normal(size=count))
+    ece = ground.salinity[rows, columns] * np.exp(0.1 * rng.normal(size=count))
     frame = pd.DataFrame(
         {
             "sample_id": [f"{prefix}{k:03d}" for k in range(count)],

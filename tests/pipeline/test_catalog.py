@@ -39,7 +39,11 @@ def with_provider(demo: Demo, provider: Any) -> Config:
 
 def test_all_scenes_of_the_season_are_kept_and_told_the_same_way_twice(demo: Demo, tmp_path: Path) -> None:
     found = search(demo)
-    assert {s: len(found.of(s)) for s in found.provider} == {"sentinel-2-l2a": 10, "sentinel-1-rtc": 3, "dem": 1}
+    assert {s: len(found.of(s)) for s in found.provider} == {
+        "sentinel-2-l2a": 10,
+        "sentinel-1-rtc": 3,
+        "dem": 1,
+    }
     assert found.dropped == ()
     assert all(s.simulated for s in found.kept)
     found.write(tmp_path / "a.json")
@@ -98,7 +102,12 @@ def test_asset_addresses_of_other_kinds_are_refused(demo: Demo) -> None:
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [("", "cannot be read"), ("{}", "cannot be read"), ("[1]", "cannot be read"), ("\x00\x01", "cannot be read")],
+    [
+        ("", "cannot be read"),
+        ("{}", "cannot be read"),
+        ("[1]", "cannot be read"),
+        ("\x00\x01", "cannot be read"),
+    ],
 )
 def test_a_broken_catalogue_is_one_clear_message(demo: Demo, content: str, told: str) -> None:
     (demo.config.parent / "archive" / "catalog.json").write_text(content)
@@ -108,7 +117,9 @@ def test_a_broken_catalogue_is_one_clear_message(demo: Demo, content: str, told:
 
 def test_an_empty_catalogue_and_a_place_without_images_say_so(demo: Demo) -> None:
     config = Config.read(demo.config)
-    far = config.model_copy(update={"region": config.region.model_copy(update={"area": (0.0, 0.0, 0.1, 0.1)})})
+    far = config.model_copy(
+        update={"region": config.region.model_copy(update={"area": (0.0, 0.0, 0.1, 0.1)})}
+    )
     with pytest.raises(InputError, match=r"no sentinel-2-l2a scene for season '2025-dry'"):
         search(demo, far)
     path = demo.config.parent / "archive" / "catalog.json"
@@ -117,8 +128,13 @@ def test_an_empty_catalogue_and_a_place_without_images_say_so(demo: Demo) -> Non
         search(demo)
 
 
-def test_an_api_gives_the_same_scenes_as_the_files_it_serves(original_demo: Demo, stac_api: str, file_server: str) -> None:
-    found = search(original_demo, with_provider(original_demo, ApiProvider(kind="api", url=stac_api, convention="earth-search")))
+def test_an_api_gives_the_same_scenes_as_the_files_it_serves(
+    original_demo: Demo, stac_api: str, file_server: str
+) -> None:
+    found = search(
+        original_demo,
+        with_provider(original_demo, ApiProvider(kind="api", url=stac_api, convention="earth-search")),
+    )
     local = search(original_demo)
     assert found.digest == local.digest
     assert [dict(s.assets).keys() for s in found.kept] == [dict(s.assets).keys() for s in local.kept]
@@ -126,8 +142,12 @@ def test_an_api_gives_the_same_scenes_as_the_files_it_serves(original_demo: Demo
 
 
 def test_a_catalogue_over_http_gives_the_same_scenes(original_demo: Demo, file_server: str) -> None:
-    provider = StaticProvider(kind="static", catalog=f"{file_server}/archive/catalog.json", convention="earth-search")
-    assert search(original_demo, with_provider(original_demo, provider)).digest == search(original_demo).digest
+    provider = StaticProvider(
+        kind="static", catalog=f"{file_server}/archive/catalog.json", convention="earth-search"
+    )
+    assert (
+        search(original_demo, with_provider(original_demo, provider)).digest == search(original_demo).digest
+    )
 
 
 def test_a_server_that_does_not_answer_or_is_no_stac_api(original_demo: Demo, file_server: str) -> None:

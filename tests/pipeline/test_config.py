@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[2]
 
 def base() -> dict[str, Any]:
     return {
-        "region": {"name": "r", "area": [105.0, 10.0, 105.1, 10.1], "grid": {"crs": "utm", "resolution_m": 10}},
+        "region": {
+            "name": "r",
+            "area": [105.0, 10.0, 105.1, 10.1],
+            "grid": {"crs": "utm", "resolution_m": 10},
+        },
         "sources": [{"sensor": "sentinel-2-l2a", "provider": "earth-search", "max_cloud_percent": 80}],
         "seasons": {"2025-dry": {"start": "2024-12-01", "end": "2025-04-30"}},
         "features": ["ndvi_p50"],
@@ -63,11 +67,27 @@ def test_the_projects_own_configs_are_valid() -> None:
         ("region.area", [105.0, 10.0, 205.0, 10.1], "outside the globe"),
         ("region.area", "nowhere.geojson", "no such file"),
         ("region.mask", {"path": "nowhere.tif", "classes": [1]}, "region.mask.path"),
-        ("sources.0.sensor", "sentinel-3", "sources.0.sensor: found 'sentinel-3'; Input should be 'sentinel-2-l2a'"),
-        ("sources.0.provider", "earthsearch", "sources.0.provider: found 'earthsearch'; unknown provider; known: earth-search"),
+        (
+            "sources.0.sensor",
+            "sentinel-3",
+            "sources.0.sensor: found 'sentinel-3'; Input should be 'sentinel-2-l2a'",
+        ),
+        (
+            "sources.0.provider",
+            "earthsearch",
+            "sources.0.provider: found 'earthsearch'; unknown provider; known: earth-search",
+        ),
         ("sources.0.provider", {"kind": "ftp"}, "'static', 'api'"),
-        ("sources.0.provider", {"kind": "static", "catalog": "c.json", "convention": "esa"}, "convention: found 'esa'"),
-        ("sources.0.provider", {"kind": "api", "url": "file:///etc", "convention": "earth-search"}, "url: found 'file:///etc'"),
+        (
+            "sources.0.provider",
+            {"kind": "static", "catalog": "c.json", "convention": "esa"},
+            "convention: found 'esa'",
+        ),
+        (
+            "sources.0.provider",
+            {"kind": "api", "url": "file:///etc", "convention": "earth-search"},
+            "url: found 'file:///etc'",
+        ),
         ("sources.0.max_cloud", 5, "allowed: sensor, provider, max_cloud_percent"),
         ("sources.0.max_cloud_percent", 180, "sources.0.max_cloud_percent: found '180'"),
         ("sources", [], "sources"),
@@ -81,13 +101,23 @@ def test_the_projects_own_configs_are_valid() -> None:
         ("features", [], "no features given"),
         ("features", "ndvi_p50", "expected a list of feature names"),
         ("targets", ["nowhere.yaml"], "nowhere.yaml: no such file"),
-        ("samples", [{"file": "s.csv", "season": "1999"}], "season '1999' of s.csv is unknown; known: 2025-dry"),
+        (
+            "samples",
+            [{"file": "s.csv", "season": "1999"}],
+            "season '1999' of s.csv is unknown; known: 2025-dry",
+        ),
         ("store", {"kind": "floppy"}, "'folder', 'postgis'"),
-        ("store", {"kind": "folder", "path": "x", "dsn": "postgresql://u:p@h/d"}, "store.folder.dsn: unknown key; allowed: path, kind"),
+        (
+            "store",
+            {"kind": "folder", "path": "x", "dsn": "postgresql://u:p@h/d"},
+            "store.folder.dsn: unknown key; allowed: path, kind",
+        ),
         ("max_loss_percent", -1, "max_loss_percent: found '-1'"),
     ],
 )
-def test_a_fault_names_file_key_and_what_is_allowed(tmp_path: Path, phusa: Phusa, key: str, value: Any, told: str) -> None:
+def test_a_fault_names_file_key_and_what_is_allowed(
+    tmp_path: Path, phusa: Phusa, key: str, value: Any, told: str
+) -> None:
     path = write(tmp_path / "c.yaml", change(base(), key, value))
     with pytest.raises(InputError) as caught:
         Config.read(path)
@@ -122,7 +152,11 @@ def test_text_that_is_no_config_is_refused(tmp_path: Path, content: str, told: s
 
 def test_a_binary_file_a_folder_and_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_bytes(bytes(range(256)))
-    for path, told in ((tmp_path / "b.yaml", "binary file"), (tmp_path, "directory"), (tmp_path / "no.yaml", "no such file")):
+    for path, told in (
+        (tmp_path / "b.yaml", "binary file"),
+        (tmp_path, "directory"),
+        (tmp_path / "no.yaml", "no such file"),
+    ):
         with pytest.raises(InputError, match=told):
             Config.read(path)
 

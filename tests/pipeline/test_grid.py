@@ -29,7 +29,11 @@ def test_squares_have_the_names_and_corners_of_granules(epsg: int, x: int, y: in
     column, row = round(x / 1e5), round(y / 1e5) - 1
     assert grid.square_name(epsg, column, row) == name
     tile = grid._tile(
-        epsg, column, row, shapely.box(column * 1e5 + 1e4, row * 1e5 + 1e4, column * 1e5 + 2e4, row * 1e5 + 2e4), 10
+        epsg,
+        column,
+        row,
+        shapely.box(column * 1e5 + 1e4, row * 1e5 + 1e4, column * 1e5 + 2e4, row * 1e5 + 2e4),
+        10,
     )
     assert tile.anchor == (x, y)
 
@@ -68,7 +72,9 @@ def test_the_equator_and_the_south_have_their_own_tiles() -> None:
     lon=st.floats(101, 110), lat=st.floats(-3, 24), width=st.floats(0.002, 0.05), height=st.floats(0.002, 0.05),
     block=st.sampled_from([64, 100, 512]),
 )  # fmt: skip
-def test_blocks_cover_each_pixel_of_the_area_once(lon: float, lat: float, width: float, height: float, block: int) -> None:
+def test_blocks_cover_each_pixel_of_the_area_once(
+    lon: float, lat: float, width: float, height: float, block: int
+) -> None:
     area = shapely.box(lon, lat, lon + width, lat + height)
     for tile in grid.tiles(area, 10):
         seen = np.zeros(tile.geobox.shape.yx, int)

@@ -56,7 +56,9 @@ def test_granules_of_one_pass_are_one_date(stack: Stack) -> None:
 
 def test_pixels_are_the_files_own_and_clouds_are_grown(original_demo: Demo, stack: Stack) -> None:
     """Against plain rasterio, NumPy and scipy: twenty-metre bands replicate, nothing is interpolated."""
-    mine = sorted((s for s in scenes(original_demo) if s.sensor == "sentinel-2-l2a"), key=lambda s: (s.day, s.id))
+    mine = sorted(
+        (s for s in scenes(original_demo) if s.sensor == "sentinel-2-l2a"), key=lambda s: (s.day, s.id)
+    )
     side = original_demo.world.salinity.shape[0]
     disk = np.hypot(*np.mgrid[-6:7, -6:7]) <= 6
     for band, step in (("red", 1), ("swir16", 2)):
@@ -88,13 +90,19 @@ def test_blocks_of_any_size_give_equal_pixels(original_demo: Demo, window: GeoBo
     for rows, columns in ((slice(0, 53), slice(0, 160)), (slice(53, 160), slice(7, 101))):
         part = load(found, window[rows, columns], BANDS, 60)
         for band in BANDS:
-            assert np.array_equal(part.arrays[band], stack.arrays[band][..., rows, columns], equal_nan=True), band
+            assert np.array_equal(
+                part.arrays[band], stack.arrays[band][..., rows, columns], equal_nan=True
+            ), band
         assert np.array_equal(part.clear_dates, stack.clear_dates[rows, columns])
 
 
-def test_every_convention_shows_one_surface(original_demo: Demo, tmp_path: Path, window: GeoBox, stack: Stack) -> None:
+def test_every_convention_shows_one_surface(
+    original_demo: Demo, tmp_path: Path, window: GeoBox, stack: Stack
+) -> None:
     """Raw numbers of baselines before and after 04.00, and numbers without the offset."""
-    other = build(tmp_path, seed=7, size=160, sites=5, optical_dates=5, radar_dates=1, convention="planetary-computer")
+    other = build(
+        tmp_path, seed=7, size=160, sites=5, optical_dates=5, radar_dates=1, convention="planetary-computer"
+    )
     found = [s for s in scenes(other) if s.sensor == "sentinel-2-l2a"]
     assert {s.offset for s in found} == {0, -1000}
     raw = load(found, window, BANDS[:4], 60)
@@ -121,7 +129,9 @@ def test_a_place_beyond_the_footprint_is_unseen(original_demo: Demo, window: Geo
     assert far.reads == 0
 
 
-@pytest.mark.parametrize("fault", ["missing", "corrupt header", "corrupt pixels", "vrt", "float", "other place"])
+@pytest.mark.parametrize(
+    "fault", ["missing", "corrupt header", "corrupt pixels", "vrt", "float", "other place"]
+)
 def test_a_bad_file_costs_its_own_reads_only(demo: Demo, window: GeoBox, fault: str) -> None:
     found = scenes(demo)
     victim = next(s for s in found if s.sensor == "sentinel-2-l2a" and "48PXS" in s.id)
@@ -136,11 +146,17 @@ def test_a_bad_file_costs_its_own_reads_only(demo: Demo, window: GeoBox, fault: 
         content[len(content) // 2 :] = b"\xff" * (len(content) - len(content) // 2)
         path.write_bytes(bytes(content))
     elif fault == "vrt":
-        path.write_text('<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>')
+        path.write_text(
+            '<VRTDataset rasterXSize="8" rasterYSize="8"><VRTRasterBand dataType="UInt16" band="1"/></VRTDataset>'
+        )
     else:
         with rasterio.open(path) as file:
             profile, pixels = file.profile, file.read()
-        profile |= {"driver": "GTiff", "dtype": "float32"} if fault == "float" else {"driver": "GTiff", "crs": "EPSG:32649"}
+        profile |= (
+            {"driver": "GTiff", "dtype": "float32"}
+            if fault == "float"
+            else {"driver": "GTiff", "crs": "EPSG:32649"}
+        )
         with rasterio.open(path, "w", **{k: v for k, v in profile.items() if k != "tiled"}) as file:
             file.write(pixels.astype(profile["dtype"]))
     stack = load(found, window, ("red", "nir"), 0, "48PXS/0-0")
@@ -167,7 +183,9 @@ def test_the_kernels_take_what_is_loaded(stack: Stack) -> None:
     assert land.mean() > 0.9
 
 
-def test_scenes_of_the_other_utm_zone_are_left_to_their_own_tiles(original_demo: Demo, window: GeoBox) -> None:
+def test_scenes_of_the_other_utm_zone_are_left_to_their_own_tiles(
+    original_demo: Demo, window: GeoBox
+) -> None:
     found = [replace(s, epsg=32649) for s in scenes(original_demo) if s.sensor == "sentinel-2-l2a"]
     assert load(found, window, ["red"], 0).arrays["red"].shape[0] == 0
 
@@ -188,10 +206,13 @@ def test_twenty_metre_maps_average_ten_metre_bands(original_demo: Demo, window: 
     assert difference.max() <= 1
 
 
-def test_http_reads_give_the_same_pixels(original_demo: Demo, file_server: str, window: GeoBox, stack: Stack) -> None:
+def test_http_reads_give_the_same_pixels(
+    original_demo: Demo, file_server: str, window: GeoBox, stack: Stack
+) -> None:
     base = str(original_demo.config.parent)
     remote = [
-        replace(s, assets=tuple((b, u.replace(base, file_server)) for b, u in s.assets)) for s in scenes(original_demo)
+        replace(s, assets=tuple((b, u.replace(base, file_server)) for b, u in s.assets))
+        for s in scenes(original_demo)
     ]
     assert json.dumps(remote[0].assets).count("http://") == len(remote[0].assets)
     over_http = load(remote, window, ("red", "vv"), 60)

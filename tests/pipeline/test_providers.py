@@ -52,21 +52,43 @@ def record(convention: str, collection: str = "sentinel-2-l2a", **p: Any) -> dic
         ("copernicus", "sentinel-2-l2a", {"processing:version": "02.14"}, 0),
     ],
 )  # fmt: skip
-def test_the_offset_follows_provider_and_baseline(convention: str, collection: str, about: dict[str, Any], offset: int) -> None:
+def test_the_offset_follows_provider_and_baseline(
+    convention: str, collection: str, about: dict[str, Any], offset: int
+) -> None:
     found = read(record(convention, collection, **about), convention)
     assert found.offset == offset
-    assert [band for band, _ in found.assets] == ["blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "swir16", "swir22", "scl"]
+    assert [band for band, _ in found.assets] == [
+        "blue",
+        "green",
+        "red",
+        "rededge1",
+        "rededge2",
+        "rededge3",
+        "nir",
+        "nir08",
+        "swir16",
+        "swir22",
+        "scl",
+    ]
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda r: r["properties"].pop("s2:processing_baseline"), "no processing baseline"),
-        (lambda r: r["properties"].update({"s2:processing_baseline": "new"}), "baseline 'new' is not a number"),
+        (
+            lambda r: r["properties"].update({"s2:processing_baseline": "new"}),
+            "baseline 'new' is not a number",
+        ),
         (lambda r: r["assets"].pop("SCL"), "no asset for scl"),
         (lambda r: r["assets"].clear(), "no asset for blue"),
         (lambda r: r.pop("geometry"), "no usable geometry"),
-        (lambda r: r.update(geometry={"type": "Polygon", "coordinates": [[[0, 0], [0, 0], [0, 0], [0, 0]]]}), "no usable geometry"),
+        (
+            lambda r: r.update(
+                geometry={"type": "Polygon", "coordinates": [[[0, 0], [0, 0], [0, 0], [0, 0]]]}
+            ),
+            "no usable geometry",
+        ),
         (lambda r: r.update(geometry={"type": "Nonsense"}), "no usable geometry"),
         (lambda r: r["properties"].pop("datetime"), "no datetime"),
         (lambda r: r["properties"].update(datetime="yesterday"), "'yesterday' is not ISO 8601"),
@@ -99,7 +121,9 @@ def test_a_record_that_lacks_what_is_needed_is_refused_with_the_reason(spoil: An
         (StaticProvider(kind="static", catalog="http://h/c.json", convention="earth-search"), "/data/a.tif", False),
     ],
 )  # fmt: skip
-def test_pixels_come_only_from_where_the_provider_keeps_them(provider: Provider, href: str, allowed: bool) -> None:
+def test_pixels_come_only_from_where_the_provider_keeps_them(
+    provider: Provider, href: str, allowed: bool
+) -> None:
     if allowed:
         assert locator(provider)(href) == href
     else:

@@ -51,7 +51,9 @@ def target(name: str) -> Target:
     return yamlfile.parse(Target, TARGETS / f"{name}.yaml")
 
 
-def make(tmp_path: Path, tile: str = "48PXS", name: str = "salinity", fill: float = 4.25, **made: Any) -> tuple[Product, Path]:
+def make(
+    tmp_path: Path, tile: str = "48PXS", name: str = "salinity", fill: float = 4.25, **made: Any
+) -> tuple[Product, Path]:
     theme = target(name)
     key = hashlib.sha256(f"{tile}{name}{fill}".encode()).hexdigest()
     product = Product(ProductId(SEASON.name, tile, name), SEASON, "delta", GEOBOX, theme, key, made)
@@ -77,7 +79,9 @@ def test_a_draft_is_found_and_not_yet_published(store: Store, tmp_path: Path) ->
     assert store.published(SEASON) == []
 
 
-def test_publishing_shows_all_products_and_twice_changes_nothing(store: Store, reopen: Callable[[], Store], tmp_path: Path) -> None:
+def test_publishing_shows_all_products_and_twice_changes_nothing(
+    store: Store, reopen: Callable[[], Store], tmp_path: Path
+) -> None:
     records = [store.put(*make(tmp_path, tile)) for tile in ("48PXS", "48PYS")]
     first = store.publish(SEASON, records)
     assert first.changed
@@ -121,7 +125,9 @@ def test_a_changed_file_is_told_by_verify(store: Store, tmp_path: Path) -> None:
     assert any("SHA-256" in fault for fault in store.verify())
 
 
-def test_a_store_of_another_region_is_untouched(store: Store, reopen: Callable[[], Store], tmp_path: Path) -> None:
+def test_a_store_of_another_region_is_untouched(
+    store: Store, reopen: Callable[[], Store], tmp_path: Path
+) -> None:
     store.publish(SEASON, [store.put(*make(tmp_path))])
     other = reopen()
     other.region = "north"
@@ -147,7 +153,9 @@ def test_folder_is_a_static_catalogue_with_tables(tmp_path: Path) -> None:
     assert np.allclose(table.outside_km2, 300 * 10 * 1e-4)
 
 
-def test_folder_without_its_catalogue_switch_shows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_without_its_catalogue_switch_shows_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A publication that dies before the switch leaves the old release visible and whole."""
     store = open_store(FolderSettings(kind="folder", path=tmp_path / "store"), "delta")
     old = store.put(*make(tmp_path, fill=4))
@@ -250,7 +258,9 @@ def test_a_fault_in_a_publication_leaves_nothing_visible(
         with pytest.raises(psycopg.OperationalError):
             database.publish(SEASON, [new])
     assert [r.key for r in database.published(SEASON)] == [old.key]
-    rows = database.connection.execute("SELECT content -> 'properties' ->> 'phusa:key' FROM pgstac.items").fetchall()
+    rows = database.connection.execute(
+        "SELECT content -> 'properties' ->> 'phusa:key' FROM pgstac.items"
+    ).fetchall()
     assert rows == [(old.key,)]
     assert database.publish(SEASON, [new]).changed
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -54,3 +55,14 @@ def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) ->
         except OSError:
             time.sleep(0.1)
     pytest.fail(f"nothing answers at {url}")
+
+
+def halve(task: int, by: int) -> float:
+    """A task that workers of another process can import."""
+    return task / by
+
+
+def whoami(task: int) -> int:
+    """The process that did the task."""
+    time.sleep(0.05)
+    return os.getpid()
