@@ -42,7 +42,9 @@ _scheduler = click.option(
 )  # fmt: skip
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=shell.Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(package_name="phusa")
 def main() -> None:
     """Phù Sa: seasonal maps of soil salinity and land-degradation risk, with their uncertainty."""
@@ -238,6 +240,30 @@ def verify(config: Path) -> Result:
     if faults:
         raise IntegrityError("\n".join(faults))
     return {"store": str(store.path), "faults": []}
+
+
+@main.group()
+def db() -> None:
+    """The PostGIS database whose address is in PHUSA_DSN."""
+
+
+@db.command()
+@command
+def init() -> Result:
+    """Bring the database to this version's schema: PostGIS, pgSTAC and our own tables."""
+    address = shell.dsn()
+    if not address:
+        raise InputError("PHUSA_DSN is not set: give it the database's address")
+    try:
+        import psycopg
+
+        from pipeline.stores import schema
+    except ImportError as error:
+        raise InputError(f"the database needs the extra postgis: {error}") from None
+    try:
+        return {"applied": schema.migrate(address)}
+    except psycopg.Error as error:
+        raise InputError(f"the database at PHUSA_DSN: {' '.join(str(error).split())}") from None
 
 
 def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str) -> Result:

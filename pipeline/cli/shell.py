@@ -9,7 +9,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,6 +53,24 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
                 sys.exit(code)
 
     return run
+
+
+class Program(click.Group):
+    """A group of commands whose usage errors obey ``--json`` too."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **more: Any) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        more["standalone_mode"] = False
+        try:
+            code = super().main(words, *rest, **more)
+        except click.ClickException as error:
+            error.show()
+            if "--json" in words:
+                _print({"error": error.format_message(), "exit_code": error.exit_code}, as_json=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(1)
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int, as_json: bool, debug: bool) -> None:
