@@ -34,9 +34,7 @@ def kernel_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def original_demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    return build(
-        tmp_path_factory.mktemp("demo"), seed=7, size=SIZE, sites=90, optical_dates=5, radar_dates=3
-    )
+    return build(tmp_path_factory.mktemp("demo"), seed=7, size=SIZE, sites=90, optical_dates=5, radar_dates=3)
 
 
 @pytest.fixture
@@ -158,7 +156,16 @@ def stac_api(postgres: str, template: str, original_demo: Demo, file_server: str
         "PGHOST": str(address["host"]), "PGPORT": str(address["port"]), "PGUSER": "phusa",
         "PGPASSWORD": "x", "PGDATABASE": "stac_api", "ENABLE_TRANSACTIONS_EXTENSIONS": "FALSE",
     }  # fmt: skip
-    command = ["-m", "uvicorn", "stac_fastapi.pgstac.app:create_app", "--factory", "--port", str(port), "--log-level", "error"]
+    command = [
+        "-m",
+        "uvicorn",
+        "stac_fastapi.pgstac.app:create_app",
+        "--factory",
+        "--port",
+        str(port),
+        "--log-level",
+        "error",
+    ]
     server = subprocess.Popen([sys.executable, *command], env=env)
     wait_for(f"http://127.0.0.1:{port}/", server)
     yield f"http://127.0.0.1:{port}"

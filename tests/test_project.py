@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import re
 import subprocess
 import sys
@@ -52,9 +53,8 @@ def test_the_lock_names_every_dependency_with_hashes_and_no_address() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     assert "://" not in lock
     locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.M))
-    wanted = PROJECT["project"]["dependencies"] + sum(
-        PROJECT["project"]["optional-dependencies"].values(), []
-    )
+    groups = PROJECT["project"]["optional-dependencies"].values()
+    wanted = [*PROJECT["project"]["dependencies"], *itertools.chain.from_iterable(groups)]
     for line in wanted:
         name = re.split(r"[\[<>=~! ]", line)[0].lower().replace("_", "-")
         assert name in locked, name
