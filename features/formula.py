@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 from features.bands import BANDS, LAYERS
 
-MAX_LENGTH = 1000
+#: Bounds on what strangers may ask for; far above any published index.
+MAX_LENGTH = 4000
+MAX_NODES = 200
+MAX_DEPTH = 40
 FUNCTIONS = {"sqrt": 1, "abs": 1, "exp": 1, "log": 1, "min": 2, "max": 2}
+_LARGEST = 3.4e38
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
 
 
@@ -47,6 +51,7 @@ def parse(text: str) -> Formula:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         place = f" at column {error.offset}" if isinstance(error, SyntaxError) else ""
         raise FormulaError(f"formula {text!r} does not parse{place}") from None
+    _measure(tree, text)
     used = set(_names(tree, text))
     bands = tuple(band for band in BANDS if band in used)
     if not bands:
@@ -54,9 +59,22 @@ def parse(text: str) -> Formula:
     sensors = {BANDS[band] for band in bands}
     if len(sensors) > 1:
         raise FormulaError(f"formula {text!r} mixes sensors {sorted(sensors)}")
-    if len(bands) > 1 and LAYERS.intersection(bands):
-        raise FormulaError(f"formula {text!r} combines layers without time")
+    if LAYERS.intersection(bands) and not isinstance(tree, ast.Name):
+        raise FormulaError(f"formula {text!r} computes with a layer without time; name the layer alone")
     return Formula(ast.unparse(tree), bands, sensors.pop())
+
+
+def _measure(tree: ast.expr, text: str) -> None:
+    """Refuse trees too large or too deep to compile; walks without recursion."""
+    level: list[ast.AST] = [tree]
+    nodes = depth = 0
+    while level:
+        nodes, depth = nodes + sum(isinstance(n, ast.expr) for n in level), depth + 1
+        if nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise FormulaError(
+                f"formula {text[:60]!r}... is too large: at most {MAX_NODES} terms, nested {MAX_DEPTH} deep"
+            )
+        level = [child for n in level for child in ast.iter_child_nodes(n)]
 
 
 def _names(node: ast.expr, text: str) -> list[str]:
@@ -70,7 +88,9 @@ def _names(node: ast.expr, text: str) -> list[str]:
             return _names(left, text) + _names(right, text)
         case ast.UnaryOp(ast.USub() | ast.UAdd(), operand):
             return _names(operand, text)
-        case ast.Constant(value) if type(value) in (int, float):
+        case ast.Constant(int(value) | float(value)) if not isinstance(value, bool):
+            if not abs(value) < _LARGEST:
+                raise refuse("a number too large for float32")
             return []
         case ast.Name(name):
             if name not in BANDS:
@@ -93,6 +113,10 @@ def _code(node: ast.expr) -> str:
             return f"divide({_code(left)}, {_code(right)})"
         case ast.BinOp(left, ast.Pow(), ast.Constant(2)):
             return f"square({_code(left)})"
+        case ast.BinOp(left, ast.Pow(), ast.Constant(int(exponent))):
+            return f"whole_power({_code(left)}, {exponent})"
+        case ast.BinOp(left, ast.Pow(), ast.UnaryOp(ast.USub(), ast.Constant(int(exponent)))):
+            return f"divide(f32(1.0), whole_power({_code(left)}, {exponent}))"
         case ast.BinOp(left, ast.Pow(), right):
             return f"power({_code(left)}, {_code(right)})"
         case ast.BinOp(left, operator, right):
@@ -102,8 +126,8 @@ def _code(node: ast.expr) -> str:
             return f"(-{_code(operand)})"
         case ast.UnaryOp(_, operand):
             return _code(operand)
-        case ast.Constant(value):
-            return f"f32({value!r})"
+        case ast.Constant(int(value) | float(value)):
+            return f"f32({float(value)!r})"
         case ast.Name(name):
             return name
         case ast.Call(ast.Name(name), args, _):

@@ -67,6 +67,11 @@ def square(a):
 
 
 @njit(nogil=True)
+def whole_power(a, n):
+    return finite(a**n) if not math.isnan(a) else NAN
+
+
+@njit(nogil=True)
 def power(a, b):
     return finite(a**b) if a > f32(0.0) or (a == f32(0.0) and b > f32(0.0)) else NAN
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import rioxarray
 
 from features import cube
 from models.train import train
@@ -69,7 +70,8 @@ scores = learning.assess(samples.table, target)
 # %%
 layers = bundle.predict(features.values)
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), constrained_layout=True)
-truth = demo.world.salinity[:, : layers["estimate"].shape[1]]
+truth = rioxarray.open_rasterio(demo.truth / "salinity.tif", masked=True)[0]
+truth = truth.isel(x=slice(0, layers["estimate"].shape[1]))
 for axis, values, title in ((axes[0], truth, "truth"), (axes[1], layers["estimate"], "estimate")):
     shown = axis.imshow(values, vmin=0, vmax=15, cmap="YlOrBr")
     axis.set_title(f"SIMULATED ECe, {title}")
