@@ -47,6 +47,8 @@ class FeatureSpec:
             layer = feature.parsed.bands[0] in LAYERS
             if layer != (feature.statistic is None):
                 raise ValueError(f"feature {feature.name!r} needs {'no' if layer else 'a'} statistic")
+            if feature.statistic is not None:
+                temporal.statistic(feature.statistic)
 
     @classmethod
     def parse(cls, names: Iterable[str], indices: Mapping[str, Index] = INDICES) -> FeatureSpec:

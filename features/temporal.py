@@ -25,7 +25,7 @@ _CODES = {
     "median": (_PERCENTILE, 0.5),
     "range": (_RANGE, 0.0),
 }
-_PERCENTILE_NAME = re.compile(r"p(0|[1-9]\d?|100)")
+_PERCENTILE_NAME = re.compile(r"p(0|[1-9][0-9]?|100)")
 
 #: What ``statistic`` understands, for messages.
 STATISTICS = (*_CODES, "p0 to p100")
@@ -69,17 +69,24 @@ def reduce(values, n, table, ordered, seen, out, y, x):  # type: ignore[no-untyp
                 target[x + i] = F32(seen[i])
         elif job.statistic == _MEAN:
             for i in range(n):
-                target[x + i] = F32(_mean(ordered[i], seen[i]))
+                target[x + i] = _finite(_mean(ordered[i], seen[i]))
         elif job.statistic == _STD:
             for i in range(n):
-                target[x + i] = F32(_std(ordered[i], seen[i]))
+                target[x + i] = _finite(_std(ordered[i], seen[i]))
         elif job.statistic == _PERCENTILE:
             for i in range(n):
-                target[x + i] = F32(_percentile(ordered[i], seen[i], job.rank))
+                target[x + i] = _finite(_percentile(ordered[i], seen[i], job.rank))
         else:
             for i in range(n):
                 top = ordered[i, seen[i] - 1] if seen[i] else NAN
-                target[x + i] = top - ordered[i, 0] if seen[i] else NAN
+                target[x + i] = _finite(float(top) - ordered[i, 0]) if seen[i] else NAN
+
+
+@njit(nogil=True, cache=True)
+def _finite(value):  # type: ignore[no-untyped-def]
+    """float32, with NaN for what it cannot hold: infinity must not reach a model or a file."""
+    narrow = F32(value)
+    return narrow if np.isfinite(narrow) else NAN
 
 
 @njit(nogil=True, cache=True)

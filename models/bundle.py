@@ -23,6 +23,9 @@ from models.targets import Target
 STRIP_PIXELS = 1 << 18
 
 
+FORMAT = "phusa-bundle-1"
+
+
 class BundleError(ValueError):
     """A folder does not hold a whole, unchanged bundle."""
 
@@ -45,28 +48,29 @@ class ModelBundle:
 
     def _json(self) -> str:
         content = {
+            "format": FORMAT,
             "target": self.target.dump(),
             "spec": json.loads(self.spec.to_json()),
             "card": dict(self.card),
-            "boosters": {
-                name: hashlib.sha256(text.encode()).hexdigest()
-                for name, text in sorted(self.boosters.items())
-            },
+            "boosters": {name: _sha256(text) for name, text in sorted(self.boosters.items())},
         }
         return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True)
 
     def save(self, folder: Path | str) -> None:
         """Write aside, then rename. Replaces an older bundle, never another kind of folder."""
         folder = Path(folder)
-        if folder.exists() and not (folder / "bundle.json").exists() and any(folder.iterdir()):
+        if folder.exists() and not _replaceable(folder):
             raise BundleError(f"{folder} holds something that is not a bundle; name another folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
         for name, text in self.boosters.items():
-            (aside / f"{name}.txt").write_text(text)
-        (aside / "bundle.json").write_text(self._json() + "\n")
+            (aside / f"{name}.txt").write_text(text, encoding="utf-8")
+        content = json.loads(self._json()) | {"digest": self.digest}
+        (aside / "bundle.json").write_text(
+            json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+        )
         if folder.exists():
             old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             folder.rename(old)
@@ -80,20 +84,26 @@ class ModelBundle:
         """Read and check a bundle. Raises BundleError naming the file that is missing or changed."""
         path = Path(folder) / "bundle.json"
         try:
-            content = json.loads(path.read_text())
+            content = json.loads(path.read_text(encoding="utf-8"))
+            expected = dict(content["boosters"])
+            boosters = {
+                name: (path.parent / f"{Path(name).name}.txt").read_text(encoding="utf-8")
+                for name in expected
+            }
             target = Target.model_validate(content["target"])
             spec = FeatureSpec.from_json(json.dumps(content["spec"]))
-            boosters = {
-                name: (path.parent / f"{Path(name).name}.txt").read_text() for name in content["boosters"]
-            }
+            bundle = cls(target, spec, boosters, dict(content["card"]))
+            digest = content["digest"]
         except FileNotFoundError as error:
             raise BundleError(f"no bundle at {folder}: {error.filename} is missing") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BundleError(f"{path} is not a bundle: {error}") from None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BundleError(f"{path} is not a bundle: {type(error).__name__}: {error}") from None
         for name, text in boosters.items():
-            if hashlib.sha256(text.encode()).hexdigest() != content["boosters"][name]:
+            if _sha256(text) != expected[name]:
                 raise BundleError(f"{path.parent / name}.txt was changed since it was trained")
-        return cls(target, spec, boosters, content["card"])
+        if bundle.digest != digest or set(boosters) != set(target.boosters):
+            raise BundleError(f"{path} was changed since it was trained")
+        return bundle
 
     @cached_property
     def _models(self) -> dict[str, lightgbm.Booster]:
@@ -152,3 +162,20 @@ class ModelBundle:
             "lower": back(np.minimum(raw["lower"], raw["estimate"])).astype(np.float32),
             "upper": back(np.maximum(raw["upper"], raw["estimate"])).astype(np.float32),
         }
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _replaceable(folder: Path) -> bool:
+    """An empty folder or an older bundle."""
+    if not folder.is_dir():
+        return False
+    try:
+        content = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+        return bool(content.get("format") == FORMAT)
+    except FileNotFoundError:
+        return not any(folder.iterdir())
+    except (OSError, ValueError, AttributeError):
+        return False

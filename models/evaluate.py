@@ -28,7 +28,7 @@ def cross_validate(table: SampleTable, target: Target) -> dict[str, Any]:
     main = "accuracy" if target.kind == "class" else "rmse"
     sign = 1 if target.kind == "class" else -1
     return {
-        "spatial": spatial | {"answers": "error on ground further than block_m from any sample"},
+        "spatial": spatial | {"answers": "error in blocks of block_m that hold no training sample"},
         "random": random | {"answers": "error beside sampled ground; hopeful elsewhere"},
         "optimism": {main: sign * (random[main] - spatial[main])},
         "folds": f.model_dump(mode="json"),
@@ -39,14 +39,19 @@ def _score_folds(table: SampleTable, target: Target, splits: folds.Folds) -> dic
     """Scores over the pooled predictions for left-out rows."""
     pooled = {name: np.full(len(table), np.nan, np.float32) for name in target.layers}
     for fit, test in splits:
-        layers = train(table.take(fit), target).predict_rows(table.X[test])
+        layers = train(table.take(fit), target, every_class=False).predict_rows(table.X[test])
         for name, values in layers.items():
             pooled[name][test] = values
     return score(table, target, pooled)
 
 
 def on_reference(bundle: ModelBundle, table: SampleTable) -> dict[str, Any]:
-    """Scores of ``bundle`` on samples that took no part in its training."""
+    """Scores of ``bundle`` on samples that took no part in its training.
+
+    Raises ValueError where their features are not the bundle's.
+    """
+    if table.spec.digest != bundle.spec.digest:
+        raise ValueError("the samples were read with other features than the model's")
     table = table.measured(bundle.target.name)
     return score(table, bundle.target, bundle.predict_rows(table.X))
 

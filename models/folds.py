@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import GroupKFold
 
 from models.samples import SampleTable
@@ -13,11 +15,20 @@ Folds = list[tuple[NDArray[np.intp], NDArray[np.intp]]]
 
 
 def sites(table: SampleTable) -> NDArray[np.intp]:
-    """Number of the survey polygon, or else of the place, that each row belongs to."""
+    """Number of the survey polygon, or else of the place, that each row belongs to.
+
+    Rows of one place, and of polygons that share a place, have one number.
+    """
     frame = table.frame
-    place = frame.epsg.astype(str) + " " + frame.x.astype(str) + " " + frame.y.astype(str)
-    named = frame.group.fillna("").astype(str)
-    return np.asarray(pd.factorize(named.where(named != "", place))[0], np.intp)
+    text = frame.epsg.astype(str) + " " + frame.x.astype(str) + " " + frame.y.astype(str)
+    place, places = pd.factorize(text)
+    polygon, polygons = pd.factorize(frame.group.replace("", np.nan))
+    # A place that names its polygon in one survey only still belongs to it: parts of one graph.
+    named = polygon >= 0
+    size = len(places) + len(polygons)
+    links = (np.ones(named.sum()), (place[named], len(places) + polygon[named]))
+    _, part = connected_components(csr_array(links, shape=(size, size)), directed=False)
+    return np.asarray(pd.factorize(part[place])[0], np.intp)
 
 
 def blocks(table: SampleTable, block_m: float) -> NDArray[np.intp]:

@@ -77,6 +77,8 @@ class Target(Settings):
             values = [getattr(c, key) for c in self.classes]
             if len(set(values)) < len(values):
                 raise ValueError(f"two classes share a {key}: {values}")
+        if len(set(self.bad_classes)) < len(self.bad_classes):
+            raise ValueError(f"bad_classes names a class twice: {list(self.bad_classes)}")
         unknown = set(self.bad_classes) - {c.name for c in self.classes}
         if unknown:
             raise ValueError(f"bad_classes names {sorted(unknown)}; known: {[c.name for c in self.classes]}")
@@ -93,6 +95,11 @@ class Target(Settings):
         return {c.name: c.code for c in self.classes}
 
     @property
+    def boosters(self) -> tuple[str, ...]:
+        """Names of the boosters that a model of this target needs."""
+        return ("class",) if self.kind == "class" else self.layers
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that a model of this target predicts, in product order."""
         if self.kind == "regression":
@@ -100,12 +107,20 @@ class Target(Settings):
         risk = ("risk",) if self.bad_classes else ()
         return ("class", *risk, *(f"p_{c.name}" for c in self.classes))
 
+    def _texts(self) -> dict[str, int]:
+        """What may stand in a sample file for each class -> its code.
+
+        Names and codes always; a title where no other class has it.
+        """
+        titles = [(t.strip(), c.code) for c in self.classes for t in {c.title.vi, c.title.en}]
+        found = {t: code for t, code in titles if {k for u, k in titles if u == t} == {code}}
+        return found | {str(c.code): c.code for c in self.classes} | self.codes
+
     def read(self, text: str) -> float:
         """A sample's value from its text: class code or number. Raises ValueError saying what is allowed."""
         text = text.strip()
         if self.kind == "class":
-            by_text = {**self.codes, **{str(c.code): c.code for c in self.classes}}
-            by_text |= {c.title.vi: c.code for c in self.classes} | {c.title.en: c.code for c in self.classes}
+            by_text = self._texts()
             if text not in by_text:
                 raise ValueError(f"class {text!r} is not one of {', '.join(self.codes)}")
             return float(by_text[text])

@@ -117,7 +117,7 @@ class RunState:
         path = cls.path(store, season)
         if not path.exists():
             return None
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return cls(
             content["season"],
             tuple((t, g, k) for t, g, k in content["planned"]),

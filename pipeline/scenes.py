@@ -119,7 +119,7 @@ class Scenes:
     def read(cls, path: Path) -> Scenes:
         """Raises InputError where the file is not one that ``write`` made."""
         try:
-            content: dict[str, Any] = json.loads(path.read_text())
+            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("format") != FORMAT:
                 raise ValueError(f"format is not {FORMAT}")
             kept = tuple(

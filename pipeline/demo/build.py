@@ -129,4 +129,6 @@ def _write_area(path: Path, size: int) -> None:
         "properties": {"name": archive.LABEL},
         "geometry": shapely.geometry.mapping(area),
     }
-    path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}, ensure_ascii=False))
+    path.write_text(
+        json.dumps({"type": "FeatureCollection", "features": [feature]}, ensure_ascii=False), encoding="utf-8"
+    )

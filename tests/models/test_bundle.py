@@ -1,0 +1,460 @@
+"""ModelBundle: to a folder and back, what is refused, and predictions against LightGBM itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from features import FeatureSpec
+from models import BundleError, ModelBundle, SampleTable, Target, bundle
+from models.settings import BoosterSettings
+from models.train import train
+
+SPEC = FeatureSpec.parse(["ndvi_p50", "swir16_mean", "slope"])
+SMALL = BoosterSettings(trees=15, min_leaf=5, learning_rate=0.2)
+CODES = (30, 10, 20, 200)  # neither 1..n nor in order
+
+
+def table(n: int = 400, seed: int = 0) -> SampleTable:
+    rng = np.random.default_rng(seed)
+    columns: dict[str, Any] = {name: rng.normal(size=n).astype(np.float32) for name in SPEC.names}
+    for name in SPEC.names:
+        columns[name][rng.random(n) < 0.1] = np.nan
+    signal = np.nan_to_num(columns["ndvi_p50"]) + rng.normal(0, 0.3, n)
+    columns |= {
+        "land": np.array(CODES)[np.digitize(signal, [-0.6, 0, 0.6])],
+        "ece": np.exp(signal),
+        "x": 0.0,
+        "y": 0.0,
+    }
+    columns |= {
+        "lon": 105.0,
+        "lat": 10.0,
+        "epsg": 32648,
+        "group": "",
+        "season": "s",
+        "date": "d",
+        "sample_id": "i",
+    }
+    return SampleTable(pd.DataFrame(columns), SPEC)
+
+
+def target(kind: str) -> Target:
+    plain: dict[str, Any] = {"title": {"vi": "Độ mặn của đất", "en": "Soil"}, "model": SMALL}
+    if kind == "class":
+        classes = [{"code": c, "name": f"c{c}", "title": plain["title"], "colour": "#000000"} for c in CODES]
+        plain |= {"name": "land", "kind": "class", "classes": classes, "bad_classes": ["c200", "c10"]}
+    else:
+        plain |= {"name": "ece", "kind": "regression", "unit": "dS/m", "transform": kind}
+    return Target.model_validate(plain)
+
+
+KINDS = ("class", "none", "log")
+
+
+@pytest.fixture(scope="module")
+def trained() -> dict[str, ModelBundle]:
+    return {kind: train(table(), target(kind)) for kind in KINDS}
+
+
+def make_cube(shape: tuple[int, ...] = (13, 17), seed: int = 1) -> NDArray[np.float32]:
+    """Partly NaN; a few pixels wholly."""
+    rng = np.random.default_rng(seed)
+    cube = rng.normal(size=(len(SPEC.names), *shape)).astype(np.float32)
+    cube[rng.random(cube.shape) < 0.1] = np.nan
+    cube[:, rng.random(shape) < 0.15] = np.nan
+    return cube
+
+
+def assert_same(one: dict[str, NDArray[Any]], other: dict[str, NDArray[Any]]) -> None:
+    assert list(one) == list(other)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# --- to a folder and back ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_saved_bundle_loads_as_it_was(kind: str, trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    trained[kind].save(tmp_path / "new" / "bundle")
+    back = ModelBundle.load(tmp_path / "new" / "bundle")
+    assert back == trained[kind]
+    assert back.digest == trained[kind].digest
+    assert_same(back.predict(make_cube()), trained[kind].predict(make_cube()))
+
+
+def test_saving_twice_writes_the_same_bytes(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    trained["class"].save(tmp_path / "a")
+    ModelBundle.load(tmp_path / "a").save(str(tmp_path / "b"))
+    assert listing(tmp_path / "a") == listing(tmp_path / "b")
+
+
+def test_a_bundle_is_text_and_json_only(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    trained["log"].save(tmp_path / "b")
+    files = listing(tmp_path / "b")
+    assert set(files) == {"bundle.json", "estimate.txt", "lower.txt", "upper.txt"}
+    assert all(content.decode().isprintable() or "\n" in content.decode() for content in files.values())
+    assert json.loads(files["bundle.json"])["target"]["title"]["vi"] == "Độ mặn của đất"
+
+
+def test_an_older_bundle_is_replaced_whole(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    trained["log"].save(tmp_path / "b")
+    trained["class"].save(tmp_path / "b")
+    assert set(listing(tmp_path)) == {"b/bundle.json", "b/class.txt"}
+    assert ModelBundle.load(tmp_path / "b").digest == trained["class"].digest
+
+
+def test_an_empty_folder_is_filled(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    trained["class"].save(tmp_path / "b")
+    assert ModelBundle.load(tmp_path / "b").digest == trained["class"].digest
+
+
+def test_a_save_that_fails_leaves_the_older_bundle(
+    trained: dict[str, ModelBundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained["log"].save(tmp_path / "b")
+    before, write = listing(tmp_path), Path.write_text
+
+    def full(path: Path, *more: Any, **options: Any) -> int:
+        if path.name == "bundle.json":
+            raise OSError("no space left")
+        return write(path, *more, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="no space"):
+        trained["class"].save(tmp_path / "b")
+    assert ModelBundle.load(tmp_path / "b").digest == trained["log"].digest
+    assert {k: v for k, v in listing(tmp_path).items() if k.startswith("b/")} == before
+
+
+def test_the_locale_does_not_change_the_bytes(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    """Titles are Vietnamese; Windows and old servers write text in other encodings unless told."""
+    trained["class"].save(tmp_path / "here")
+    code = f"""
+        from models import ModelBundle
+        ModelBundle.load({str(tmp_path / "here")!r}).save({str(tmp_path / "there")!r})
+    """
+    environment = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-500:]
+    assert listing(tmp_path / "there") == listing(tmp_path / "here")
+
+
+# --- the digest -------------------------------------------------------------------------------
+
+
+def test_the_digest_covers_boosters_target_spec_and_card(trained: dict[str, ModelBundle]) -> None:
+    base = trained["class"]
+    other_spec = FeatureSpec.parse(["ndvi_p50", "swir16_mean", "elevation"])
+    others = [
+        ModelBundle(base.target, base.spec, {"class": base.boosters["class"] + "\n"}, base.card),
+        ModelBundle(
+            base.target.model_copy(update={"bad_classes": ("c10",)}), base.spec, base.boosters, base.card
+        ),
+        ModelBundle(base.target, other_spec, base.boosters, base.card),
+        ModelBundle(base.target, base.spec, base.boosters, {**base.card, "samples": 1}),
+    ]
+    assert len({b.digest for b in (base, *others)}) == 5
+    assert ModelBundle(base.target, base.spec, dict(base.boosters), dict(base.card)).digest == base.digest
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+def refused(folder: Path, message: str) -> None:
+    """Loading is refused and touches nothing."""
+    before = listing(folder) if folder.is_dir() else None
+    with pytest.raises(BundleError, match=message):
+        ModelBundle.load(folder)
+    assert before is None or listing(folder) == before
+
+
+def test_a_folder_that_is_no_bundle_is_not_loaded(tmp_path: Path) -> None:
+    refused(tmp_path / "absent", r"no bundle at .*absent: .*bundle\.json is missing")
+    (tmp_path / "file").write_text("x")
+    refused(tmp_path / "file", "is not a bundle")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.md").write_text("mine")
+    refused(tmp_path / "notes", "is missing")
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", "null", "{}", '{"target": 3}', '{"target": {"name": "x"}}']
+)
+def test_a_torn_or_foreign_json_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "bundle.json").write_text(content)
+    refused(tmp_path, r"bundle\.json is not a bundle")
+
+
+def test_a_changed_booster_is_refused_by_name(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    trained["log"].save(tmp_path)
+    path = tmp_path / "upper.txt"
+    path.write_text(path.read_text().replace("leaf_value=", "leaf_value=1", 1))
+    refused(tmp_path, r"upper\.txt was changed")
+
+
+def test_a_missing_booster_is_refused_by_name(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    trained["log"].save(tmp_path)
+    (tmp_path / "lower.txt").unlink()
+    refused(tmp_path, r"lower\.txt is missing")
+
+
+Edit = Callable[[dict[str, Any]], object]
+
+EDITS: dict[str, Edit] = {
+    "no-target": lambda c: c.pop("target"),
+    "no-spec": lambda c: c.pop("spec"),
+    "no-boosters": lambda c: c.pop("boosters"),
+    "no-card": lambda c: c.pop("card"),
+    "card-is-a-list": lambda c: c.update(card=[1]),
+    "boosters-is-a-list": lambda c: c.update(boosters=["class"]),
+    "boosters-is-empty": lambda c: c.update(boosters={}),
+    "boosters-is-a-number": lambda c: c.update(boosters=3),
+    "booster-of-another-kind": lambda c: c["target"].update(target("none").dump()),
+    "unknown-key-in-target": lambda c: c["target"].update(newer=1),
+    "unknown-key-in-spec": lambda c: c["spec"][0].update(newer=1),
+    "hostile-formula": lambda c: c["spec"][0].update(formula="__import__('os').getcwd()"),
+    "unknown-statistic": lambda c: c["spec"][0].update(statistic="p999"),
+    "spec-is-empty": lambda c: c.update(spec=[]),
+    "features-in-another-order": lambda c: c["spec"].reverse(),
+    "one-feature-less": lambda c: c["spec"].pop(),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_bundle_json_is_refused(edit: str, trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    """Each would otherwise end in a traceback or, worse, in a map that is silently wrong."""
+    trained["class"].save(tmp_path)
+    content = json.loads((tmp_path / "bundle.json").read_text())
+    EDITS[edit](content)
+    (tmp_path / "bundle.json").write_text(json.dumps(content))
+    refused(tmp_path, ".")
+
+
+def test_a_booster_outside_the_folder_is_not_read(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    folder = tmp_path / "b"
+    trained["class"].save(folder)
+    text = (folder / "class.txt").read_text()
+    (tmp_path / "class.txt").write_text(text)
+    (folder / "class.txt").unlink()
+    content = json.loads((folder / "bundle.json").read_text())
+    content["boosters"] = {"../class": hashlib.sha256(text.encode()).hexdigest()}
+    (folder / "bundle.json").write_text(json.dumps(content))
+    refused(folder, "missing")
+
+
+def _notes(folder: Path) -> None:
+    (folder / "notes.md").write_text("mine")
+
+
+def _foreign(folder: Path) -> None:
+    """The bundle.json of some other program, beside its data."""
+    (folder / "bundle.json").write_text('{"entry": "main.js"}')
+    (folder / "main.js").write_text("mine")
+
+
+def _sub(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data" / "samples.csv").write_text("mine")
+
+
+@pytest.mark.parametrize("fill", [_notes, _foreign, _sub])
+def test_a_folder_that_is_no_bundle_is_never_overwritten(
+    fill: Callable[[Path], None], trained: dict[str, ModelBundle], tmp_path: Path
+) -> None:
+    folder = tmp_path / "b"
+    folder.mkdir()
+    fill(folder)
+    before = listing(tmp_path)
+    with pytest.raises(BundleError, match="not a bundle"):
+        trained["class"].save(folder)
+    assert listing(tmp_path) == before
+
+
+def test_a_file_is_never_overwritten(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    (tmp_path / "b").write_text("mine")
+    with pytest.raises((BundleError, OSError)):
+        trained["class"].save(tmp_path / "b")
+    assert listing(tmp_path) == {"b": b"mine"}
+
+
+# --- predictions ------------------------------------------------------------------------------
+
+
+def raw(found: ModelBundle, name: str, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(lightgbm.Booster(model_str=found.boosters[name]).predict(rows, num_threads=1))
+
+
+def rows_of(cube: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    pixels = cube.reshape(len(cube), -1).T
+    seen = ~np.isnan(pixels).all(axis=1)
+    return np.ascontiguousarray(pixels[seen]), seen.reshape(cube.shape[1:])
+
+
+def test_class_layers_are_those_of_lightgbm(trained: dict[str, ModelBundle]) -> None:
+    cube = make_cube()
+    rows, seen = rows_of(cube)
+    found = trained["class"].predict(cube)
+    probability, codes = raw(trained["class"], "class", rows), np.sort(CODES)
+    assert list(found) == ["class", "risk", "p_c30", "p_c10", "p_c20", "p_c200"]
+    np.testing.assert_array_equal(found["class"][seen], codes[probability.argmax(axis=1)])
+    for column, code in enumerate(codes):
+        np.testing.assert_array_equal(found[f"p_c{code}"][seen], probability[:, column].astype(np.float32))
+
+
+def test_probabilities_sum_to_one_and_risk_is_that_of_the_bad_classes(
+    trained: dict[str, ModelBundle],
+) -> None:
+    cube = make_cube((40, 60))
+    found, (_, seen) = trained["class"].predict(cube), rows_of(cube)
+    layers = {name: values[seen].astype(np.float64) for name, values in found.items()}
+    probabilities = np.stack([layers[f"p_c{c}"] for c in CODES])
+    np.testing.assert_allclose(probabilities.sum(axis=0), 1, atol=1e-6)
+    np.testing.assert_allclose(layers["risk"], layers["p_c200"] + layers["p_c10"], atol=1e-6)
+    assert ((probabilities >= 0) & (probabilities <= 1)).all()
+    assert ((layers["risk"] >= 0) & (layers["risk"] <= 1)).all()
+    winner = np.array(CODES)[probabilities.argmax(axis=0)]
+    np.testing.assert_array_equal(layers["class"], winner)
+
+
+@pytest.mark.parametrize("kind", ["none", "log"])
+def test_quantity_layers_are_those_of_lightgbm_and_in_order(
+    kind: str, trained: dict[str, ModelBundle]
+) -> None:
+    cube = make_cube((40, 60))
+    rows, seen = rows_of(cube)
+    found = trained[kind].predict(cube)
+    back = np.exp if kind == "log" else np.asarray
+    estimate, lower, upper = (raw(trained[kind], n, rows) for n in ("estimate", "lower", "upper"))
+    np.testing.assert_allclose(found["estimate"][seen], back(estimate), rtol=1e-6)
+    np.testing.assert_allclose(found["lower"][seen], np.minimum(back(lower), back(estimate)), rtol=1e-6)
+    np.testing.assert_allclose(found["upper"][seen], np.maximum(back(upper), back(estimate)), rtol=1e-6)
+    assert (found["lower"][seen] <= found["estimate"][seen]).all()
+    assert (found["estimate"][seen] <= found["upper"][seen]).all()
+    if kind == "log":
+        assert (found["lower"][seen] > 0).all()
+
+
+def test_an_interval_that_crosses_the_estimate_is_mended(trained: dict[str, ModelBundle]) -> None:
+    base = trained["none"]
+    swapped = {"estimate": "estimate", "lower": "upper", "upper": "lower"}
+    crossed = ModelBundle(base.target, SPEC, {k: base.boosters[v] for k, v in swapped.items()}, base.card)
+    found = crossed.predict_rows(rows_of(make_cube())[0])
+    assert (found["lower"] <= found["estimate"]).all() and (found["estimate"] <= found["upper"]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pixel_without_any_feature_is_nan_in_every_layer_and_no_other_is(
+    kind: str, trained: dict[str, ModelBundle]
+) -> None:
+    cube = make_cube()
+    _, seen = rows_of(cube)
+    assert 0 < seen.sum() < seen.size
+    for name, values in trained[kind].predict(cube).items():
+        assert values.shape == (13, 17) and values.dtype == np.float32
+        np.testing.assert_array_equal(np.isnan(values), ~seen, err_msg=name)
+
+
+@pytest.mark.parametrize("pixels", [1, 17, 18, 40, 100, 10**9])
+@pytest.mark.parametrize("kind", KINDS)
+def test_strips_of_any_size_give_the_same_bits(
+    pixels: int, kind: str, trained: dict[str, ModelBundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cube = make_cube()
+    whole = trained[kind].predict(cube)
+    monkeypatch.setattr(bundle, "STRIP_PIXELS", pixels)
+    assert_same(trained[kind].predict(cube), whole)
+
+
+def test_a_cube_that_is_all_nan_is_predicted_as_nan(trained: dict[str, ModelBundle]) -> None:
+    for kind in KINDS:
+        found = trained[kind].predict(np.full((3, 4, 5), np.nan, np.float32))
+        assert all(np.isnan(values).all() for values in found.values())
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0), (1, 1)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cube_of_any_size_has_layers_of_that_size(
+    shape: tuple[int, int], kind: str, trained: dict[str, ModelBundle]
+) -> None:
+    found = trained[kind].predict(np.zeros((3, *shape), np.float32))
+    assert list(found) == list(trained[kind].target.layers)
+    assert all(v.shape == shape and v.dtype == np.float32 for v in found.values())
+
+
+def test_rows_of_any_number_are_predicted(trained: dict[str, ModelBundle]) -> None:
+    for kind in KINDS:
+        found = trained[kind].predict_rows(np.empty((0, 3), np.float32))
+        assert set(found) == set(trained[kind].target.layers)
+        assert all(v.shape == (0,) and v.dtype == np.float32 for v in found.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_out_is_filled_whole_and_returned(kind: str, trained: dict[str, ModelBundle]) -> None:
+    out = {name: np.full((13, 17), 777, np.float32) for name in trained[kind].target.layers}
+    for seed in (1, 2):
+        cube = make_cube(seed=seed)
+        found = trained[kind].predict(cube, out=out)
+        assert found is out
+        assert_same(found, trained[kind].predict(cube))
+
+
+def test_a_cube_of_any_layout_gives_the_same_bits(trained: dict[str, ModelBundle]) -> None:
+    cube = make_cube()
+    strided = np.repeat(np.repeat(cube, 2, axis=2), 3, axis=1)[:, ::3, ::2]
+    pixel_first = np.moveaxis(np.ascontiguousarray(np.moveaxis(cube, 0, -1)), -1, 0)
+    read_only = cube.copy()
+    read_only.flags.writeable = False
+    for other in (strided, pixel_first, read_only):
+        assert_same(trained["class"].predict(other), trained["class"].predict(cube))
+
+
+def test_predicting_leaves_the_cube_as_it_was(trained: dict[str, ModelBundle]) -> None:
+    cube = make_cube()
+    before = cube.copy()
+    for kind in KINDS:
+        trained[kind].predict(cube)
+    np.testing.assert_array_equal(cube, before)
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 5), (4, 4, 5), (3, 20), (3, 4, 5, 1), (4, 5, 3)])
+def test_a_cube_that_does_not_fit_the_spec_is_refused(
+    shape: tuple[int, ...], trained: dict[str, ModelBundle]
+) -> None:
+    with pytest.raises(ValueError, match=r"expected \(3, y, x\)"):
+        trained["class"].predict(np.zeros(shape, np.float32))
+
+
+def test_threads_predict_what_one_thread_does(trained: dict[str, ModelBundle]) -> None:
+    fresh = ModelBundle(trained["log"].target, SPEC, trained["log"].boosters, trained["log"].card)
+    cubes = [make_cube((30, 20 + k), seed=k) for k in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(fresh.predict, cubes))
+    for cube, found in zip(cubes, together, strict=True):
+        assert_same(found, trained["log"].predict(cube))
