@@ -11,6 +11,7 @@ from features.bands import BANDS, LAYERS
 MAX_LENGTH = 4000
 MAX_NODES = 200
 MAX_DEPTH = 40
+MAX_EXPONENT = 64
 FUNCTIONS = {"sqrt": 1, "abs": 1, "exp": 1, "log": 1, "min": 2, "max": 2}
 _LARGEST = 3.4e38
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
@@ -85,6 +86,8 @@ def _names(node: ast.expr, text: str) -> list[str]:
 
     match node:
         case ast.BinOp(left, operator, right) if isinstance(operator, _OPERATORS):
+            if isinstance(operator, ast.Pow) and abs(_whole(right) or 0) > MAX_EXPONENT:
+                raise refuse(f"an exponent beyond {MAX_EXPONENT}")
             return _names(left, text) + _names(right, text)
         case ast.UnaryOp(ast.USub() | ast.UAdd(), operand):
             return _names(operand, text)
@@ -106,6 +109,18 @@ def _names(node: ast.expr, text: str) -> list[str]:
             raise refuse(f"{type(node).__name__} is not allowed in a formula")
 
 
+def _whole(node: ast.expr) -> int | None:
+    """The whole number that an exponent spells (3, +3, -3, 3.0), else None: a negative value may be raised to it."""
+    sign = 1
+    while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        sign, node = (-sign if isinstance(node.op, ast.USub) else sign), node.operand
+    match node:
+        case ast.Constant(int(value) | float(value)) if abs(value) < _LARGEST and value == int(value):
+            return sign * int(value)
+        case _:
+            return None
+
+
 def _code(node: ast.expr) -> str:
     """float32 code of a checked tree; constants are float32, so nothing widens to float64."""
     match node:
@@ -113,12 +128,12 @@ def _code(node: ast.expr) -> str:
             return f"divide({_code(left)}, {_code(right)})"
         case ast.BinOp(left, ast.Pow(), ast.Constant(2)):
             return f"square({_code(left)})"
-        case ast.BinOp(left, ast.Pow(), ast.Constant(int(exponent))):
-            return f"whole_power({_code(left)}, {exponent})"
-        case ast.BinOp(left, ast.Pow(), ast.UnaryOp(ast.USub(), ast.Constant(int(exponent)))):
-            return f"divide(f32(1.0), whole_power({_code(left)}, {exponent}))"
         case ast.BinOp(left, ast.Pow(), right):
-            return f"power({_code(left)}, {_code(right)})"
+            exponent = _whole(right)
+            if exponent is None:
+                return f"power({_code(left)}, {_code(right)})"
+            power = f"whole_power({_code(left)}, {abs(exponent)})"
+            return power if exponent >= 0 else f"divide(f32(1.0), {power})"
         case ast.BinOp(left, operator, right):
             sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(operator)]
             return f"({_code(left)} {sign} {_code(right)})"

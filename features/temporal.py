@@ -79,7 +79,7 @@ def reduce(values, n, table, ordered, seen, out, y, x):  # type: ignore[no-untyp
         else:
             for i in range(n):
                 top = ordered[i, seen[i] - 1] if seen[i] else NAN
-                target[x + i] = _finite(float(top) - ordered[i, 0]) if seen[i] else NAN
+                target[x + i] = _finite(np.float64(top) - ordered[i, 0]) if seen[i] else NAN
 
 
 @njit(nogil=True, cache=True)
@@ -131,4 +131,4 @@ def _percentile(values, n, rank):  # type: ignore[no-untyped-def]
     place = rank * (n - 1)
     low = int(place)
     high = min(low + 1, n - 1)
-    return values[low] + (place - low) * (float(values[high]) - float(values[low]))
+    return values[low] + (place - low) * (np.float64(values[high]) - np.float64(values[low]))

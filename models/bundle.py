@@ -114,7 +114,7 @@ class ModelBundle:
     ) -> dict[str, NDArray[np.float32]]:
         """Layers of a float32 cube (feature, y, x) in the order of ``spec``: {layer: (y, x)}.
 
-        A pixel whose features are all NaN is NaN in every layer. Regression layers are in the
+        A pixel that ``known`` does not vouch for is NaN in every layer. Regression layers are in the
         target's unit; probabilities in 0..1; ``class`` holds codes. ``out`` is filled if given.
         Raises ValueError where the cube has not the spec's number of features.
         """
@@ -126,19 +126,32 @@ class ModelBundle:
         for start in range(0, shape[0], rows):
             strip = cube[:, start : start + rows]
             pixels = strip.reshape(len(strip), -1).T
-            seen = ~np.isnan(pixels).all(axis=1)
-            layers = self.predict_rows(np.ascontiguousarray(pixels[seen]))
-            for name, values in layers.items():
-                flat = np.full(len(pixels), np.nan, np.float32)
-                flat[seen] = values
-                out[name][start : start + rows] = flat.reshape(strip.shape[1:])
+            for name, values in self.predict_rows(pixels).items():
+                out[name][start : start + rows] = values.reshape(strip.shape[1:])
         return out
 
+    def known(self, X: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """True for rows of features (row, feature) that the model can judge.
+
+        A feature that was whole in training must be there: LightGBM would take its NaN for 0.
+        """
+        may_lack = np.isin(self.spec.names, list(self.card.get("features_with_gaps", ())))
+        gaps = np.isnan(X)
+        unknown = gaps[:, ~may_lack].any(axis=1) | gaps.all(axis=1)
+        return np.asarray(~unknown, np.bool_)
+
     def predict_rows(self, X: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
-        """Layers of rows of features (row, feature): {layer: (row,)}."""
+        """Layers of rows of features (row, feature): {layer: (row,)}; NaN where not ``known``."""
+        known = self.known(X)
+        rows = np.ascontiguousarray(X[known])
         if self.target.kind == "class":
-            return self._classes(self._raw("class", X))
-        return self._quantity({name: self._raw(name, X) for name in self.target.layers})
+            layers = self._classes(self._raw("class", rows))
+        else:
+            layers = self._quantity({name: self._raw(name, rows) for name in self.target.layers})
+        full = {name: np.full(len(X), np.nan, np.float32) for name in layers}
+        for name, values in layers.items():
+            full[name][known] = values
+        return full
 
     def _raw(self, name: str, X: NDArray[np.float32]) -> NDArray[np.float64]:
         if not len(X):  # LightGBM refuses an empty matrix

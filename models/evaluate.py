@@ -62,12 +62,17 @@ def score(table: SampleTable, target: Target, layers: Layers) -> dict[str, Any]:
     Neighbouring samples tell the same story twice, so the interval resamples whole blocks of
     ``folds.block_m``, not samples (cluster bootstrap, Field & Welsh 2007).
     """
-    y = table.y(target.name)
-    groups = folds.blocks(table, target.folds.block_m)
+    judged = ~np.isnan(layers[target.layers[0]])
+    if not judged.any():
+        raise ValueError(f"the model of {target.name!r} can judge none of the {len(table)} samples")
+    layers = {name: values[judged] for name, values in layers.items()}
+    y = table.y(target.name)[judged]
+    groups = folds.blocks(table, target.folds.block_m)[judged]
     measure = _class_scores if target.kind == "class" else _quantity_scores
     scores, headline = measure(y, layers, target)
     low, high = _interval(headline, groups)
     return scores | {
+        "not_judged": int((~judged).sum()),
         "interval": [low, high],
         "interval_of": "accuracy" if target.kind == "class" else "rmse",
         "interval_level": LEVEL,

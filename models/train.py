@@ -31,6 +31,7 @@ def train(table: SampleTable, target: Target, every_class: bool = True) -> Model
         "seasons": seasons,
         "lightgbm": lightgbm.__version__,
         "uncertainty": "uncalibrated",
+        "features_with_gaps": [n for n in table.spec.names if table.frame[n].isna().any()],
     }
     return ModelBundle(target, table.spec, fit(X, y, target, table.spec.names), card)
 

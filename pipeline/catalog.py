@@ -26,6 +26,9 @@ from pipeline.sensors import SENSORS
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 60
+#: Services refuse geometries of many thousand points.
+MAX_SEARCH_POINTS = 400
+COARSE_DEGREES = 0.05
 #: What foreign JSON makes the libraries raise.
 _TROUBLE = (
     OSError,
@@ -98,22 +101,24 @@ def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dr
 
 def _newest(scenes: list[Scene], dropped: list[Dropped]) -> list[Scene]:
     """One scene an image: where an image was processed twice, the newest baseline stays."""
-    best: dict[tuple[str, ...], Scene] = {}
+    kept: dict[tuple[str, ...], list[Scene]] = {}
     for scene in sorted(scenes, key=lambda s: (s.baseline or "", s.collection, s.id)):
         key: tuple[str, ...] = (scene.id,)
         if scene.sensor == OPTICAL and scene.granule:
-            key = (scene.platform or "", scene.granule, str(scene.day), _footprint_key(scene))
-        older = best.get(key)
-        if older:
+            key = (scene.platform or "", scene.granule, str(scene.day))
+        same = kept.setdefault(key, [])
+        for older in [s for s in same if _same_image(s, scene)]:
+            same.remove(older)
             reason = f"processed again: {scene.id} has baseline {scene.baseline}"
             dropped.append(Dropped(older.id, older.sensor, reason))
-        best[key] = scene
-    return list(best.values())
+        same.append(scene)
+    return [scene for same in kept.values() for scene in same]
 
 
-def _footprint_key(scene: Scene) -> str:
-    """Coarse outline: two datastrips of a granule differ, two processings of one hardly do."""
-    return " ".join(f"{value:.1f}" for value in scene.geometry.bounds)
+def _same_image(a: Scene, b: Scene) -> bool:
+    """Two processings of one image cover the same ground; two datastrips of a granule hardly overlap."""
+    shared = a.geometry.intersection(b.geometry).area
+    return bool(shared > 0.5 * min(a.geometry.area, b.geometry.area))
 
 
 def _records(source: Source, season: Season, place: BaseGeometry) -> Iterator[Record]:
@@ -140,12 +145,22 @@ def _api(
                 f"it has {sorted(offered)[:20]}"
             )
         found = client.search(
-            collections=asked, datetime=interval, intersects=json.loads(shapely.to_geojson(place)), limit=250
+            collections=asked,
+            datetime=interval,
+            intersects=json.loads(shapely.to_geojson(_coarse(place))),
+            limit=250,
         )
         for record in found.items_as_dicts():
             yield _absolute(record, None)
     except (pystac_client.exceptions.APIError, *_TROUBLE) as error:
         raise InputError(f"the STAC API {provider.url} does not answer as one: {_short(error)}") from None
+
+
+def _coarse(place: BaseGeometry) -> BaseGeometry:
+    """A place in few points for a search; what it adds at the edges is sorted out on our side."""
+    if shapely.get_num_coordinates(place) <= MAX_SEARCH_POINTS:
+        return place
+    return place.buffer(COARSE_DEGREES).simplify(COARSE_DEGREES / 2)
 
 
 def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[Record]:

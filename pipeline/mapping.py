@@ -63,7 +63,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     arrays: dict[str, NDArray[Any]] = {}
     for bundle in bundles:
         cube = features.block(stack.arrays, bundle.spec, dates=stack.dates)
-        reason = _reasons(task, stack, bundle.spec, cube)
+        reason = _reasons(task, stack, bundle, cube)
         cube[:, reason != product.MAPPED] = np.nan
         layers: dict[str, NDArray[Any]] = dict(bundle.predict(cube))
         layers |= {"clear_dates": stack.clear_dates, "reason": reason}
@@ -86,12 +86,18 @@ def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:
 
 
 def _reasons(
-    task: BlockTask, stack: Stack, spec: FeatureSpec, cube: NDArray[np.float32]
+    task: BlockTask, stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32]
 ) -> NDArray[np.int16]:
-    """Reason code of each pixel, (y, x); the first that holds of outside, masked, failed, no clear date."""
+    """Reason code of each pixel, (y, x).
+
+    The first that holds of: outside, masked, unseen (failed where reads were lost, else no clear
+    date), and unknown ground: seen, but without a feature that the model cannot do without.
+    """
     unseen = (stack.clear_dates == 0) | np.isnan(cube).all(axis=0)
     missing = product.FAILED if stack.losses else product.NO_CLEAR_DATE
-    reason = np.where(unseen, missing, product.MAPPED)
+    known = bundle.known(cube.reshape(len(cube), -1).T).reshape(cube.shape[1:])
+    reason = np.where(known, product.MAPPED, product.UNKNOWN_GROUND)
+    reason = np.where(unseen, missing, reason)
     reason = np.where(_masked(task), product.MASKED, reason)
     return np.where(_outside(task), product.OUTSIDE, reason).astype(np.int16)
 

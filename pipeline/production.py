@@ -64,9 +64,9 @@ def map_season(
     for tile_plan in plans:
         todo = []
         for p in tile_plan.products:
-            stored = store.find(p.id)
+            stored = store.find(p.id, p.key)
             # A product made while reads were lost is made again: the fault may be over.
-            if stored and stored.key == p.key and not stored.lost_reads:
+            if stored and not stored.lost_reads:
                 report.skipped.append(stored)
             else:
                 todo.append(p)
@@ -169,8 +169,8 @@ def publish(config: Config, season: Season, store: Store) -> Release:
         raise InputError(f"season {season.name!r} has not been mapped; run `phusa map` first")
     records, absent = [], []
     for tile, target, key in state.planned:
-        record = store.find(ProductId(season.name, tile, target))
-        if record and record.key == key:
+        record = store.find(ProductId(season.name, tile, target), key)
+        if record:
             records.append(record)
         else:
             absent.append(f"{tile}_{target}")
@@ -197,8 +197,7 @@ def status(config: Config, store: Store) -> dict[str, Any]:
         errors = {(t, g): e for t, g, e in state.failed} if state else {}
         for tile, target, key in state.planned if state else ():
             name = f"{tile}_{target}"
-            record = store.find(ProductId(season.name, tile, target))
-            if record and record.key == key:
+            if store.find(ProductId(season.name, tile, target), key):
                 entry["done"].append(name)
             elif (tile, target) in errors:
                 entry["failed"].append({"product": name, "error": errors[tile, target]})

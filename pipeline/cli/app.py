@@ -271,17 +271,14 @@ def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
     settings = Config.read(config)
     when = settings.season(season)
     with _store(settings) as store:
-        if bundles:
-            learning.bundles_for(settings, bundles, _work(settings))
-        elif not settings.targets:
+        if not settings.targets:
             raise InputError(f"{config}: the config has no targets; add the key targets")
+        models = learning.bundles_for(settings, bundles, _work(settings)) if bundles else []
         found = _scene_list(settings, when, scenes)
         found.write(_work(settings) / "scenes" / f"{when.slug}.json")
         with runner.cluster(scheduler) as client:
             scores: dict[str, Any] = {}
-            if bundles:
-                models = learning.bundles_for(settings, bundles, _work(settings))
-            else:
+            if not models:
                 models, table, _ = learning.train_all(settings, client, _work(settings))
                 scores = _scores(settings, client, models, table)
             with shell.progress("map") as show:

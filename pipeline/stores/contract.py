@@ -47,8 +47,8 @@ class Store(Protocol):
     path: Path
     region: str
 
-    def find(self, product: ProductId) -> Record | None:
-        """The draft or published product whose COG is still there; a draft comes first."""
+    def find(self, product: ProductId, key: str) -> Record | None:
+        """The draft or published product made from the inputs of ``key``, if its COG is still there."""
 
     def put(self, product: Product, cog: Path) -> Record:
         """Take over ``cog`` as the draft of ``product``; an older draft of the same id is replaced."""

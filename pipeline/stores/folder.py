@@ -42,10 +42,10 @@ class FolderStore:
     def __init__(self, path: Path, region: str) -> None:
         self.path, self.region = path, region
 
-    def find(self, product: ProductId) -> Record | None:
+    def find(self, product: ProductId, key: str) -> Record | None:
         for folder in (self._drafts(product.season), self._current(product.season)):
             record = _read(folder / f"{product.name}.json", product) if folder else None
-            if record:
+            if record and record.key == key:
                 return record
         return None
 

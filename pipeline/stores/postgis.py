@@ -47,11 +47,11 @@ class PostgisStore:
             raise InputError("the database has not the schema of this version; run `phusa db init`")
         return cls(path, region, connection)
 
-    def find(self, product: ProductId) -> Record | None:
+    def find(self, product: ProductId, key: str) -> Record | None:
         rows = self.connection.execute(
             f"SELECT {_COLUMNS} FROM phusa.product WHERE region = %s AND season = %s AND tile = %s "
-            "AND target = %s AND state IN ('draft', 'published') ORDER BY state, id DESC",
-            (self.region, product.season, product.tile, product.target),
+            "AND target = %s AND key = %s AND state IN ('draft', 'published') ORDER BY state, id DESC",
+            (self.region, product.season, product.tile, product.target, key),
         ).fetchall()
         return next((r for r in map(_record, rows) if _whole(r)), None)
 

@@ -458,3 +458,22 @@ def test_threads_predict_what_one_thread_does(trained: dict[str, ModelBundle]) -
         together = list(pool.map(fresh.predict, cubes))
     for cube, found in zip(cubes, together, strict=True):
         assert_same(found, trained["log"].predict(cube))
+
+
+def test_a_gap_that_training_never_saw_is_unknown_and_never_zero() -> None:
+    """LightGBM predicts NaN as 0 where a feature was whole in training."""
+    rows = table(120)
+    rows = SampleTable(rows.frame.fillna(dict.fromkeys(rows.spec.names, 0.5)), rows.spec)
+    bundle = train(rows, target("none"))
+    cube = np.ascontiguousarray(rows.X[:6].T.reshape(-1, 2, 3))
+    whole = bundle.predict(cube)["estimate"]
+    cube[1, 0, 1] = np.nan
+    gap = bundle.predict(cube)["estimate"]
+    assert np.isnan(gap[0, 1])
+    assert np.array_equal(np.delete(gap.ravel(), 1), np.delete(whole.ravel(), 1))
+
+    frame = rows.frame.copy()
+    frame.loc[::3, rows.spec.names[1]] = np.nan
+    used_to_gaps = train(SampleTable(frame, rows.spec), target("none"))
+    assert used_to_gaps.card["features_with_gaps"] == [rows.spec.names[1]]
+    assert not np.isnan(used_to_gaps.predict(cube)["estimate"]).any()

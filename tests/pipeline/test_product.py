@@ -83,7 +83,7 @@ def test_every_pixel_is_mapped_or_says_why(maps: dict[tuple[str, str], Path], or
         reason = pixels[names.index("reason")]
         values = pixels[: len(bands_of(target(name))) - 2]
         assert ((values == NODATA) == (reason != 0)).all()
-        assert set(np.unique(reason)) <= {0, 1, 2, 3}
+        assert set(np.unique(reason)) <= {0, 1, 2, 3, 4}
         assert (reason == 0).any()
         assert (reason == 2).any()
 

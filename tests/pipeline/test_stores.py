@@ -70,13 +70,14 @@ def make(
 
 def test_a_draft_is_found_and_not_yet_published(store: Store, tmp_path: Path) -> None:
     product, cog = make(tmp_path)
-    assert store.find(product.id) is None
+    assert store.find(product.id, product.key) is None
     record = store.put(product, cog)
-    found = store.find(product.id)
+    found = store.find(product.id, product.key)
     assert found is not None
     assert (found.key, found.sha256) == (product.key, record.sha256)
     assert hashlib.sha256(found.path.read_bytes()).hexdigest() == record.sha256
     assert store.published(SEASON) == []
+    assert store.find(product.id, "another key") is None
 
 
 def test_publishing_shows_all_products_and_twice_changes_nothing(
@@ -108,7 +109,7 @@ def test_a_deleted_product_is_missing_and_can_be_made_again(store: Store, tmp_pa
     lost = release.records[0]
     content = lost.path.read_bytes()
     lost.path.unlink()
-    assert store.find(lost.id) is None
+    assert store.find(lost.id, lost.key) is None
     assert store.verify()
     record = store.put(*make(tmp_path))
     again = store.publish(SEASON, [record])
