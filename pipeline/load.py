@@ -19,11 +19,11 @@ import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
-from odc.loader import RasterBandMetadata, RasterLoadParams, RasterSource, RioReader
 from rasterio.errors import RasterioError
 
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
+from pipeline.raster import read_onto
 from pipeline.scenes import Scene
 from pipeline.sensors import SCL, SENSORS, Sensor
 
@@ -221,7 +221,7 @@ class _Reader:
             try:
                 url = _openable(urls[band], scene)
                 resampling = _check(url, scene, sensor, geobox)
-                found[band] = _pixels(url, sensor, geobox, nodata, resampling)
+                found[band] = read_onto(url, geobox, sensor.dtype, nodata, resampling)
             except (RasterioError, OSError, ValueError) as error:
                 self.lose(scene, [band], " ".join(str(error).split())[:300])
         return found
@@ -243,13 +243,3 @@ def _check(url: str, scene: Scene, sensor: Sensor, geobox: GeoBox) -> str:
             raise ValueError(f"{url} lies in EPSG:{file.crs.to_epsg()}; its record says {scene.epsg}")
         finer = file.crs.is_projected and file.res[0] < geobox.resolution.x * 0.75
         return "average" if finer and url != scene.urls.get(SCL) else sensor.resampling
-
-
-def _pixels(url: str, sensor: Sensor, geobox: GeoBox, nodata: float, resampling: str) -> NDArray[Any]:
-    """One band on ``geobox`` by odc-stac's own reader, without the cost of building a Dataset."""
-    source = RasterSource(url, meta=RasterBandMetadata(sensor.dtype, nodata))
-    how = RasterLoadParams(sensor.dtype, fill_value=nodata, resampling=resampling)
-    place, pixels = RioReader(source, None).read(how, geobox)  # type: ignore[arg-type]
-    out = np.full(geobox.shape.yx, nodata, sensor.dtype)
-    out[place] = pixels
-    return out

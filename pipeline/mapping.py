@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from odc.loader import RasterBandMetadata, RasterLoadParams, RasterSource, RioReader
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
@@ -19,6 +18,7 @@ from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from pipeline import product
 from pipeline.load import Loss, Stack, load
+from pipeline.raster import read_onto
 from pipeline.scenes import Scene
 
 
@@ -112,9 +112,5 @@ def _masked(task: BlockTask) -> NDArray[np.bool_]:
     if task.mask is None:
         return np.zeros(task.geobox.shape.yx, np.bool_)
     # -1 cannot be a class of the file's own: beyond its edge nothing is known, so nothing is mapped.
-    source = RasterSource(task.mask.path, meta=RasterBandMetadata("int32", -1))
-    how = RasterLoadParams("int32", fill_value=-1, resampling="nearest")
-    place, pixels = RioReader(source, None).read(how, task.geobox)  # type: ignore[arg-type]
-    classes = np.full(task.geobox.shape.yx, -1, np.int32)
-    classes[place] = pixels
+    classes = read_onto(task.mask.path, task.geobox, "int32", -1, "nearest")
     return ~np.isin(classes, task.mask.classes)

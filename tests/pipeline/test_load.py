@@ -219,3 +219,43 @@ def test_http_reads_give_the_same_pixels(
     assert over_http.losses == []
     for band in ("red", "vv"):
         assert np.array_equal(over_http.arrays[band], stack.arrays[band], equal_nan=True)
+
+
+def test_pixels_from_another_reference_system_do_not_depend_on_the_block(
+    original_demo: Demo, window: GeoBox, tmp_path: Path
+) -> None:
+    """GDAL's usual approximation moves pixels by up to an eighth, differently in each window."""
+    radar = next(s for s in scenes(original_demo) if s.sensor == "sentinel-1-rtc")
+    assets = []
+    for band in ("vv", "vh"):
+        with rasterio.open(radar.urls[band]) as file:
+            box = GeoBox.from_bbox(window.pad(8).extent.to_crs("EPSG:32649").boundingbox, resolution=10)
+            out = np.full(box.shape.yx, -32768, np.float32)
+            rasterio.warp.reproject(
+                rasterio.band(file, 1), out, dst_crs="EPSG:32649", dst_transform=box.affine, dst_nodata=-32768,
+                init_dest_nodata=True,
+            )  # fmt: skip
+        path = tmp_path / f"{band}.tif"
+        profile = {
+            "driver": "GTiff",
+            "height": out.shape[0],
+            "width": out.shape[1],
+            "count": 1,
+            "dtype": "float32",
+        }
+        with rasterio.open(
+            path, "w", **profile, crs="EPSG:32649", transform=box.affine, nodata=-32768
+        ) as file:
+            file.write(out, 1)
+        assets.append((band, str(path)))
+    moved = [replace(radar, epsg=32649, assets=tuple(assets))]
+    whole = load(moved, window, ("vv", "vh"), 0)
+    assert whole.losses == []
+    assert np.isfinite(whole.arrays["vv"]).mean() > 0.9
+    for size in (33, 64):
+        for y in range(0, 160, size):
+            for x in range(0, 160, size):
+                part = load(moved, window[y : min(160, y + size), x : min(160, x + size)], ("vv", "vh"), 0)
+                for band in ("vv", "vh"):
+                    expected = whole.arrays[band][:, y : y + size, x : x + size]
+                    assert np.array_equal(part.arrays[band], expected, equal_nan=True)
