@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ sys.path += [p for p in [os.environ.get("BENCH_PEERS")] if p]  # behind our own 
 
 FEATURES = 40
 REPEATS = 3
-SHARE = 40
+SHARE = 200
 CASES = {
     "500 trees x 31 leaves": ({"objective": "regression", "num_leaves": 31}, 500),
     "300 x 63 x 4 classes": ({"objective": "multiclass", "num_class": 4, "num_leaves": 63}, 300),
@@ -74,14 +75,21 @@ def by_treelite(booster: lightgbm.Booster, threads: int) -> Predict:
 
 def by_tl2cgen(booster: lightgbm.Booster, threads: int) -> Predict:
     import tl2cgen
+
+    predictor = tl2cgen.Predictor(compiled(booster), nthread=threads)
+    return lambda X: predictor.predict(tl2cgen.DMatrix(X), pred_margin=True)
+
+
+@cache
+def compiled(booster: lightgbm.Booster) -> Path:
+    """C code of tl2cgen through gcc, which takes minutes."""
+    import tl2cgen
     import treelite
 
     library = Path(tempfile.mkdtemp()) / "model.so"
-    tl2cgen.export_lib(
-        treelite.frontend.from_lightgbm(booster), "gcc", library, params={"parallel_comp": 8}, nthread=2
-    )
-    predictor = tl2cgen.Predictor(library, nthread=threads)
-    return lambda X: predictor.predict(tl2cgen.DMatrix(X), pred_margin=True)
+    model = treelite.frontend.from_lightgbm(booster)
+    tl2cgen.export_lib(model, "gcc", library, params={"parallel_comp": 8}, nthread=2)
+    return library
 
 
 def peers(booster: lightgbm.Booster, threads: int) -> dict[str, Predict]:
@@ -126,9 +134,7 @@ def main() -> None:
             others = peers(booster, threads)
             rates: dict[str, list[float]] = {key: [] for key in ("phusa", *others)}
             for _ in range(REPEATS):
-                rates["phusa"].append(
-                    rate(lambda Z, n=threads: forest.predict_raw(Z, out[: len(Z)], threads=n), X)
-                )
+                rates["phusa"].append(rate(partial(forest.predict_raw, out=out, threads=threads), X))
                 for key, predict in others.items():
                     rates[key].append(rate(predict, few))
             medians = {key: statistics.median(values) for key, values in rates.items()}

@@ -153,7 +153,8 @@ class ModelBundle:
     def predict_rows(self, X: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Layers of rows of features (row, feature): {layer: (row,)}; NaN where not ``known``."""
         known = self.known(X)
-        raw = dict(zip(self.target.boosters, self._raw(X[known]), strict=True))
+        rows = X if known.all() else X[known]  # sparing a copy where it can
+        raw = dict(zip(self.target.boosters, self._raw(rows), strict=True))
         layers = self._classes(raw["class"]) if self.target.kind == "class" else self._quantity(raw)
         full = {name: np.full(len(X), np.nan, np.float32) for name in layers}
         for name, values in layers.items():
