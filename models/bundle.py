@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.spec import FeatureSpec
+from models import forest_kernels
+from models.forest import Forest, ForestGroup
 from models.targets import Target
 
 #: Pixels predicted at a time; bounds the memory of a block's prediction.
 STRIP_PIXELS = 1 << 18
-
 
 FORMAT = "phusa-bundle-1"
 
@@ -106,8 +107,17 @@ class ModelBundle:
         return bundle
 
     @cached_property
-    def _models(self) -> dict[str, lightgbm.Booster]:
-        return {name: lightgbm.Booster(model_str=text) for name, text in self.boosters.items()}
+    def _forests(self) -> ForestGroup:
+        """In the order of ``target.boosters``. Raises BundleError for an objective that is not ours."""
+        forests = Forest.share([self.boosters[name] for name in self.target.boosters])
+        ours = ("multiclass num_class:",) if self.target.kind == "class" else ("regression", "quantile")
+        for name, objective in zip(self.target.boosters, forests.objectives, strict=True):
+            scaled = "sqrt" in objective or "average_output" in objective
+            if scaled or not objective.startswith(ours):
+                raise BundleError(
+                    f"booster {name!r} has objective {objective!r}; expected {' or '.join(ours)}"
+                )
+        return forests
 
     def predict(
         self, cube: NDArray[np.float32], out: dict[str, NDArray[np.float32]] | None = None
@@ -143,20 +153,46 @@ class ModelBundle:
     def predict_rows(self, X: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Layers of rows of features (row, feature): {layer: (row,)}; NaN where not ``known``."""
         known = self.known(X)
-        rows = np.ascontiguousarray(X[known])
-        if self.target.kind == "class":
-            layers = self._classes(self._raw("class", rows))
-        else:
-            layers = self._quantity({name: self._raw(name, rows) for name in self.target.layers})
+        rows = X if known.all() else X[known]  # sparing a copy where it can
+        raw = dict(zip(self.target.boosters, self._raw(rows), strict=True))
+        layers = self._classes(raw["class"]) if self.target.kind == "class" else self._quantity(raw)
         full = {name: np.full(len(X), np.nan, np.float32) for name in layers}
         for name, values in layers.items():
             full[name][known] = values
         return full
 
-    def _raw(self, name: str, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        if not len(X):  # LightGBM refuses an empty matrix
-            return np.empty((0, len(self.target.classes)) if name == "class" else 0)
-        return np.asarray(self._models[name].predict(X, num_threads=1))
+    def contributions(self, X: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """TreeSHAP (Lundberg et al. 2020) of rows of features (row, feature), by LightGBM itself.
+
+        {booster: (row, feature + 1)}, for ``class`` (row, class, feature + 1) with classes by rising code.
+        What each feature adds to the raw score of the row, last the score that is expected without
+        knowing any; they sum to the raw score. Raw scores are in the target's unit, in its logarithm for
+        transform log, and before the softmax for classes. NaN where not ``known``.
+        """
+        known = self.known(X)
+        rows = np.ascontiguousarray(X[known])
+        width = len(self.spec.names) + 1
+        found = {}
+        for name in self.target.boosters:
+            shape = (len(self.target.classes), width) if name == "class" else (width,)
+            full = np.full((len(X), *shape), np.nan)
+            if len(rows):  # LightGBM refuses an empty matrix
+                booster = lightgbm.Booster(model_str=self.boosters[name])
+                values = np.asarray(booster.predict(rows, pred_contrib=True, num_threads=1))
+                full[known] = values.reshape(len(rows), *shape)
+            found[name] = full
+        return found
+
+    def _raw(self, X: NDArray[np.float32]) -> list[NDArray[np.float64]]:
+        """What each booster predicts, in the order of ``target.boosters``: (row,) or (row, class).
+
+        The same bits as LightGBM: of regression and quantile always, of class probabilities where
+        LightGBM takes ``exp`` from the C library, as on Linux; elsewhere they differ in the last bits.
+        """
+        raw = self._forests.predict_raw(X)
+        if self.target.kind == "class":
+            forest_kernels.softmax(raw[0])
+        return raw
 
     def _classes(self, probability: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
         classes = sorted(self.target.classes, key=lambda c: c.code)

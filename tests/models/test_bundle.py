@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import textwrap
@@ -477,3 +478,71 @@ def test_a_gap_that_training_never_saw_is_unknown_and_never_zero() -> None:
     used_to_gaps = train(SampleTable(frame, rows.spec), target("none"))
     assert used_to_gaps.card["features_with_gaps"] == [rows.spec.names[1]]
     assert not np.isnan(used_to_gaps.predict(cube)["estimate"]).any()
+
+
+# --- the forests behind it --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_boosters_predict_has_the_bits_of_lightgbm(
+    kind: str, trained: dict[str, ModelBundle]
+) -> None:
+    rows, _ = rows_of(make_cube((40, 60)))
+    for name, found in zip(trained[kind].target.boosters, trained[kind]._raw(rows), strict=True):
+        np.testing.assert_array_equal(found.view(np.int64), raw(trained[kind], name, rows).view(np.int64))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "pattern", "other"),
+    [
+        ("none", "estimate", "objective=regression", "objective=regression sqrt"),
+        ("none", "lower", "objective=quantile", "objective=poisson"),
+        ("none", "upper", "objective=quantile", "average_output\nobjective=quantile"),
+        ("class", "class", "objective=multiclass", "objective=multiclassova"),
+    ],
+)
+def test_a_booster_of_another_objective_is_not_predicted_wrongly(
+    kind: str, name: str, pattern: str, other: str, trained: dict[str, ModelBundle]
+) -> None:
+    base = trained[kind]
+    text = base.boosters[name].replace(pattern, other, 1)
+    found = ModelBundle(base.target, SPEC, {**base.boosters, name: text}, base.card)
+    with pytest.raises(BundleError, match=f"booster '{name}' has objective"):
+        found.predict(make_cube())
+
+
+def test_a_bundle_predicts_the_same_in_another_process(trained: dict[str, ModelBundle]) -> None:
+    for kind in KINDS:
+        before = trained[kind].predict(make_cube())
+        assert_same(pickle.loads(pickle.dumps(trained[kind])).predict(make_cube()), before)
+
+
+# --- contributions ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_sum_to_the_raw_score(kind: str, trained: dict[str, ModelBundle]) -> None:
+    rows, _ = rows_of(make_cube())
+    found = trained[kind].contributions(rows)
+    assert tuple(found) == trained[kind].target.boosters
+    for name, values in found.items():
+        booster = lightgbm.Booster(model_str=trained[kind].boosters[name])
+        assert values.shape == (len(rows), *((4,) if kind == "class" else ()), len(SPEC.names) + 1)
+        expected = booster.predict(rows, raw_score=True)
+        np.testing.assert_allclose(values.sum(axis=-1), expected, rtol=1e-9, atol=1e-9)
+        # what is expected of any row is the same for all
+        assert (values[..., -1] == values[:1, ..., -1]).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_of_rows_that_are_not_known_are_nan(kind: str, trained: dict[str, ModelBundle]) -> None:
+    rows, _ = rows_of(make_cube())
+    whole = trained[kind].contributions(rows)
+    gaps = rows.copy()
+    gaps[::3] = np.nan
+    for name, values in trained[kind].contributions(gaps).items():
+        assert np.isnan(values[::3]).all()
+        np.testing.assert_array_equal(np.delete(values, np.s_[::3], 0), np.delete(whole[name], np.s_[::3], 0))
+    for empty in (gaps[:1], gaps[:0]):
+        for name, values in trained[kind].contributions(empty).items():
+            assert values.shape == (len(empty), *whole[name].shape[1:]) and np.isnan(values).all()
