@@ -102,7 +102,7 @@ def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dr
 def _newest(scenes: list[Scene], dropped: list[Dropped]) -> list[Scene]:
     """One scene an image: where an image was processed twice, the newest baseline stays."""
     kept: dict[tuple[str, ...], list[Scene]] = {}
-    for scene in sorted(scenes, key=lambda s: (s.baseline or "", s.collection, s.id)):
+    for scene in sorted(scenes, key=lambda s: (float(s.baseline or 0), s.collection, s.id)):
         key: tuple[str, ...] = (scene.id,)
         if scene.sensor == OPTICAL and scene.granule:
             key = (scene.platform or "", scene.granule, str(scene.day))

@@ -44,6 +44,7 @@ def gather(
         good, bad = sites.read(entry.file, config.season(entry.season), config.targets, entry.columns)
         accepted, refusals = accepted + good, refusals + bad
     tables, reads, lost = [], 0, []
+    unseen: set[tuple[str, int, str]] = set()
     for name in sorted({s.season for s in accepted}):
         here = [s for s in accepted if s.season == name]
         where = sampling.place(here, config.region.grid.resolution_m)
@@ -51,12 +52,15 @@ def gather(
         sampled = sampling.sample(
             client, here, found, spec, config.region.grid.resolution_m, config.clouds.dilate_m
         )
+        unseen |= {(r.file, r.row, name) for r in sampled.refusals}
         refusals, reads = refusals + sampled.refusals, reads + sampled.reads
         lost += sampled.losses
         if sampled.table is not None:
             tables.append(sampled.table.frame)
-    refused = {(r.file, r.row) for r in refusals}
-    kept = [s for s in accepted if (s.file, s.row) not in refused]
+    placed = {(r.file, r.row) for r in accepted}
+    kept = [s for s in accepted if (s.file, s.row, s.season) not in unseen]
+    # A row of another season's entry of the same file is no refused row.
+    refusals = [r for r in refusals if r.rule != "outside-season" or (r.file, r.row) not in placed]
     percent = losses.percent(len(lost), reads)
     extra = {"loss_percent": percent, "lost": losses.worst(lost)}
     table = SampleTable(pd.concat(tables, ignore_index=True), spec) if tables else None
@@ -151,6 +155,11 @@ def bundles_for(config: Config, folders: Sequence[Path], work: Path) -> list[Mod
         raise InputError(f"bundle of target {sorted(unknown)[0]!r}, which is not among the config's targets")
     bundles = [by_target.get(t.name) or load_bundle(bundle_folder(work, t.name)) for t in config.targets]
     for bundle in bundles:
+        if bundle.target != config.target(bundle.target.name):
+            raise InputError(
+                f"the bundle of {bundle.target.name!r} was trained for another definition of that target "
+                "than the config's; train it again"
+            )
         try:
             config.need(bundle.spec)
         except ValueError as error:

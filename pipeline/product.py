@@ -21,7 +21,7 @@ from pipeline.season import Season
 NODATA = -32768
 PROBABILITY_STEP = 0.0001
 #: Raised when the same inputs would give other bytes than before.
-ALGORITHM = "1"
+ALGORITHM = "2"
 
 #: Why a pixel is not mapped; code -> name. 0 is mapped.
 REASONS = {0: "mapped", 1: "outside", 2: "masked", 3: "no_clear_date", 4: "unknown_ground", 5: "failed"}
@@ -152,9 +152,10 @@ class TileWriter:
 
     def _fill_outside(self, file: Any) -> None:
         """Blocks without any area are never computed: outside until a block says otherwise."""
-        reason = len(self.product.bands)
         for _, window in file.block_windows(1):
-            file.write(np.full((window.height, window.width), OUTSIDE, np.int16), reason, window=window)
+            empty = np.full((file.count, window.height, window.width), NODATA, np.int16)
+            empty[-1] = OUTSIDE  # the reason band
+            file.write(empty, window=window)
 
     def write(self, offset: tuple[int, int], stored: NDArray[np.int16]) -> None:
         """Store one block, int16 (band, y, x), at ``offset`` (row, column) of the tile."""

@@ -28,8 +28,12 @@ class Season:
 
     @property
     def interval(self) -> str:
-        """RFC 3339 interval for a STAC search."""
-        return f"{self.start}T00:00:00Z/{self.end}T23:59:59.999Z"
+        """RFC 3339 interval for a STAC search, a day wider on both sides.
+
+        Scenes belong by solar day, and a morning pass over Viet Nam is the day before in UTC.
+        """
+        day = dt.timedelta(days=1)
+        return f"{self.start - day}T00:00:00Z/{self.end + day}T23:59:59.999Z"
 
     @property
     def slug(self) -> str:

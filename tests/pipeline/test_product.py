@@ -123,3 +123,29 @@ def test_the_map_finds_the_simulated_truth(maps: dict[tuple[str, str], Path], or
     both = ~np.isnan(found) & ~np.isnan(truth)
     assert both.mean() > 0.8
     assert np.corrcoef(np.log(found[both]), np.log(truth[both]))[0, 1] > 0.9
+
+
+def test_blocks_that_are_never_computed_are_nodata_in_every_band(tmp_path: Path) -> None:
+    """An L-shaped area leaves whole blocks out; zero there would be read as a value."""
+    import datetime as dt
+
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    from pipeline.product import OUTSIDE, Product, ProductId, TileWriter
+    from pipeline.season import Season
+
+    season, theme = Season("s", dt.date(2025, 1, 1), dt.date(2025, 2, 1)), target("salinity")
+    geobox = GeoBox((700, 600), Affine(10, 0, 640000, 0, -10, 1100000), "EPSG:32648")
+    writer = TileWriter(
+        Product(ProductId("s", "48PXS", "salinity"), season, "r", geobox, theme, "k"), tmp_path / "s.tif"
+    )
+    writer.write((0, 0), np.ones((5, 100, 100), np.int16))
+    writer.finish(tmp_path / "p.tif")
+    with rasterio.open(tmp_path / "p.tif") as file:
+        pixels = file.read()
+    assert (pixels[:, :100, :100] == 1).all()
+    rest = np.ones((700, 600), bool)
+    rest[:100, :100] = False
+    assert (pixels[:-1, rest] == NODATA).all()
+    assert (pixels[-1, rest] == OUTSIDE).all()

@@ -15,7 +15,7 @@ def test_a_season_may_cross_new_year_and_holds_both_ends() -> None:
     assert dt.date(2025, 4, 30) in season
     assert dt.date(2025, 5, 1) not in season
     assert str(season) == "2025-dry"
-    assert season.interval == "2024-12-01T00:00:00Z/2025-04-30T23:59:59.999Z"
+    assert season.interval == "2024-11-30T00:00:00Z/2025-05-01T23:59:59.999Z"
 
 
 def test_a_season_that_ends_before_it_starts_is_refused() -> None:
