@@ -14,6 +14,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     StringConstraints,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
@@ -270,5 +271,13 @@ class Config(Settings):
 
 
 def _season(name: str, value: Any) -> Season:
-    settings = SeasonSettings.model_validate(value)
+    try:
+        settings = SeasonSettings.model_validate(value)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors(include_url=False):
+            place = ".".join(str(part) for part in (name, *fault["loc"]))
+            found = "" if fault["type"] == "missing" else f"found {str(fault['input'])!r}; "
+            faults.append(f"{place}: {found}{fault['msg']}")
+        raise ValueError("; ".join(faults) + "; a season has start and end, such as 2025-04-30") from None
     return Season(name, settings.start, settings.end)

@@ -42,6 +42,9 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
             _fail(str(error), error.exit_code, as_json, debug)
         except KeyboardInterrupt:
             _fail("interrupted; run the same command again to go on", 1, as_json, debug)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            _fail(f"{where}{error.strerror or error}", 2, as_json, debug)
         except Exception as error:  # the last resort: a fault of ours, told in one line
             _fail(
                 f"{type(error).__name__}: {error} (a fault of phusa; --debug shows where)", 1, as_json, debug
