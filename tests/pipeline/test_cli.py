@@ -140,8 +140,134 @@ def test_a_second_run_finds_all_done_and_a_deleted_product_comes_back(small: Dem
 
 def test_status_before_any_run_is_honest(small: Demo, phusa: Phusa) -> None:
     assert phusa("status", small.config, "--json").json["seasons"][small.season] == {
-        "done": [], "missing": [], "failed": [], "published": 0, "planned": False,
+        "planned": False, "stale": False, "done": [], "missing": [], "failed": [], "published": 0,
+        "loss_percent": 0, "refused": False,
     }  # fmt: skip
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_whatever_is_damaged_is_told_by_verify_and_mended_by_a_run(small: Demo, phusa: Phusa) -> None:
+    first = run(phusa, small).json
+    store, release = small.config.parent / "store", Path(first["products"][0]).parent
+    before = files(store / "releases")
+    names = [p.name for p in release.iterdir()]
+    assert {"collection.json", "items.parquet", "tables.gpkg", "SHA256SUMS"} < set(names)
+    product = Path(first["products"][0])
+    harms = [
+        lambda: flip(product),
+        lambda: flip(product.with_suffix(".json")),
+        lambda: flip(release / "items.parquet"),
+        lambda: flip(release / "SHA256SUMS"),
+        lambda: (release / "tables.gpkg").unlink(),
+        lambda: (release / "collection.json").unlink(),
+        lambda: (store / "catalog.json").unlink(),
+    ]
+    for harm in harms:
+        harm()
+        assert phusa("verify", small.config, "--json").code == 5
+        mended = run(phusa, small)
+        assert mended.code == 0, mended.err
+        assert files(store / "releases") == before
+        assert phusa("verify", small.config, "--json").code == 0
+
+
+def test_a_catalogue_that_is_none_is_an_integrity_fault(small: Demo, phusa: Phusa) -> None:
+    store = small.config.parent / "store"
+    store.mkdir()
+    for text in ('{"links": [5]}', '{"links": [{"rel": "child"}]}', "[]", "{"):
+        (store / "catalog.json").write_text(text)
+        for command in ("verify", "status"):
+            answer = phusa(command, small.config, "--json")
+            assert answer.code == 5, text
+            assert "is not the catalogue of a store" in answer.json["error"]
+
+
+def test_a_store_that_is_a_file_is_refused(small: Demo, phusa: Phusa) -> None:
+    (small.config.parent / "store").write_text("x")
+    for command in ("verify", "status"):
+        answer = phusa(command, small.config, "--json")
+        assert (answer.code, "is a file" in answer.json["error"]) == (2, True)
+
+
+def test_what_was_mapped_by_other_inputs_is_not_published(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
+    bundles = trained(phusa, small, tmp_path)
+    assert run(phusa, small, *bundles, command="map").code == 0
+    original = small.config.read_text()
+    content = yaml.safe_load(original)
+    seasons = {small.season: content["seasons"][small.season] | {"end": "2025-03-31"}}
+    changes: list[dict[str, Any]] = [
+        {"seasons": seasons},
+        {"region": content["region"] | {"area": [105.95, 9.99, 106.1, 10.01]}},
+        {"clouds": {"dilate_m": 200}},
+        {"targets": ["targets/salinity.yaml"]},
+        {"features": content["features"][1:]},
+    ]
+    for change in changes:
+        edit(small, **change)
+        answer = run(phusa, small, command="publish")
+        assert answer.code == 2, change
+        assert "run `phusa map` again" in answer.json["error"]
+        assert phusa("status", small.config, "--json").json["seasons"][small.season]["stale"]
+        small.config.write_text(original)
+    assert not phusa("status", small.config, "--json").json["seasons"][small.season]["stale"]
+    assert run(phusa, small, command="publish").code == 0
+
+
+def test_a_model_trained_after_the_map_asks_for_another_map(
+    small: Demo, phusa: Phusa, tmp_path: Path
+) -> None:
+    assert run(phusa, small).code == 0
+    table = tmp_path / "t.parquet"
+    assert phusa("samples", small.config, "--out", table).code == 0
+    theme = small.config.parent / "targets" / "salinity.yaml"
+    theme.write_text(theme.read_text().replace("trees: 20", "trees: 21"))
+    assert phusa("train", small.config, "--target", "salinity", "--samples", table).code == 0
+    assert run(phusa, small, command="publish").code == 2
+    assert run(phusa, small, command="map").json["computed"] == 2
+    assert run(phusa, small, command="publish").json["changed"]
+
+
+def test_a_stored_model_of_other_features_is_refused(small: Demo, phusa: Phusa) -> None:
+    assert run(phusa, small).code == 0
+    edit(small, features=["ndvi_p50", "vv_mean"])
+    answer = run(phusa, small, command="map")
+    assert answer.code == 2
+    assert "trained on other features" in answer.json["error"]
+
+
+def test_a_damaged_run_state_is_an_integrity_fault(small: Demo, phusa: Phusa) -> None:
+    assert run(phusa, small).code == 0
+    state = next((small.config.parent / "store" / "work").glob("*/runs/*.json"))
+    for text in ("[]", "{", '{"season": 1}'):
+        state.write_text(text)
+        for command in ("status", "publish"):
+            answer = (
+                run(phusa, small, command="publish")
+                if command == "publish"
+                else phusa(command, small.config, "--json")
+            )
+            assert answer.code == 5, answer.out
+            assert "run `phusa map` again" in answer.json["error"]
+    assert run(phusa, small).code == 0
+
+
+def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(tmp_path: Path) -> None:
+    from pipeline.files import scratch_folder
+
+    dead = tmp_path / "dead"
+    dead.mkdir()
+    (tmp_path / "dead.lock").touch()
+    (dead / "half.tif").touch()
+    with scratch_folder(tmp_path) as living, scratch_folder(tmp_path) as other:
+        assert living.is_dir()
+        assert other.is_dir()
+        assert not dead.exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_same_season_into_postgis(small: Demo, phusa: Phusa, dsn: str) -> None:
@@ -162,11 +288,22 @@ def test_the_same_season_into_postgis(small: Demo, phusa: Phusa, dsn: str) -> No
     assert (again["computed"], again["skipped"], again["changed"]) == (0, 4, False)
     lost = Path(first.json["products"][0])
     content = lost.read_bytes()
-    lost.unlink()
-    assert phusa("verify", small.config, "--json").code == 5
-    assert run(phusa, small).json["computed"] == 1
-    assert lost.read_bytes() == content
-    assert phusa("verify", small.config, "--json").code == 0
+
+    def sql(text: str) -> None:
+        with psycopg.connect(dsn) as connection:
+            connection.execute(text)  # type: ignore[call-overload]
+
+    for harm, computed in (
+        (lost.unlink, 1),
+        (lambda: flip(lost), 1),
+        (lambda: sql("DELETE FROM phusa.raster"), 4),
+        (lambda: sql("DELETE FROM pgstac.items"), 0),
+    ):
+        harm()
+        assert phusa("verify", small.config, "--json").code == 5
+        assert run(phusa, small).json["computed"] == computed
+        assert lost.read_bytes() == content
+        assert phusa("verify", small.config, "--json").code == 0
 
 
 def test_pixels_from_an_api_over_http_make_the_same_maps(small: Demo, phusa: Phusa, stac_api: str) -> None:
