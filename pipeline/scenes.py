@@ -15,6 +15,7 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from features.bands import BANDS
 from pipeline.errors import InputError
 from pipeline.files import write_aside
 
@@ -122,13 +123,33 @@ class Scenes:
             content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("format") != FORMAT:
                 raise ValueError(f"format is not {FORMAT}")
-            kept = tuple(
-                Scene(**{**row, "assets": tuple(tuple(a) for a in row["assets"])}) for row in content["kept"]
-            )
+            kept = tuple(_scene(row) for row in content["kept"])
             dropped = tuple(Dropped(**row) for row in content["dropped"])
             return cls(content["season"], content["provider"], kept, dropped)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, shapely.errors.GEOSException) as error:
             raise InputError(f"{path} is not a list of scenes made by `phusa scenes`: {error}") from None
+
+    def need(self, sensors: Iterable[str]) -> None:
+        """Raises InputError where a sensor has no scene."""
+        for sensor in sensors:
+            if not self.of(sensor):
+                raise InputError(
+                    f"no {sensor} scene for season {self.season!r} in the list; search with `phusa scenes`"
+                )
+
+
+def _scene(row: dict[str, Any]) -> Scene:
+    """A scene from its record in a list. Raises ValueError where a part of it cannot be used."""
+    scene = Scene(**{**row, "assets": tuple((str(band), str(url)) for band, url in row["assets"])})
+    if scene.sensor not in set(BANDS.values()):
+        raise ValueError(f"scene {scene.id!r} is of unknown sensor {scene.sensor!r}")
+    try:
+        empty = scene.geometry.is_empty or scene.day is None
+    except (ValueError, TypeError, shapely.errors.GEOSException) as error:
+        raise ValueError(f"scene {scene.id!r}: {error}") from None
+    if empty:
+        raise ValueError(f"scene {scene.id!r} has an empty footprint")
+    return scene
 
 
 def digest(scenes: Iterable[Scene]) -> str:

@@ -11,6 +11,8 @@ from typing import Any
 import click
 from distributed import Client
 
+from features.bands import BANDS
+from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from models.samples import SampleTable
 from pipeline import catalog, featurefiles, learning, losses, production, runner
@@ -149,7 +151,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
     """Write the config's features of a season, one GeoTIFF a tile."""
     settings = Config.read(config)
     when = settings.season(season)
-    found = _scene_list(settings, when, scenes)
+    found = _scene_list(settings, when, scenes, [settings.features])
     with runner.cluster(scheduler) as client, shell.progress("features") as show:
         files, loss = featurefiles.write(settings, when, found, out, client, show)
     return {
@@ -173,7 +175,7 @@ def map_(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
     when = settings.season(season)
     with _store(settings) as store:
         models = learning.bundles_for(settings, bundles, _work(settings))
-        found = _scene_list(settings, when, scenes)
+        found = _scene_list(settings, when, scenes, [m.spec for m in models])
         with runner.cluster(scheduler) as client, shell.progress("map") as show:
             report = production.map_season(settings, when, found, models, store, client, show)
     return _map_result(settings, season, report)
@@ -205,7 +207,13 @@ def run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | Non
 
 @main.command()
 @click.option("--out", type=_PATH, required=True, help="Folder for the demonstration.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same files.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="The same seed gives the same files.",
+)
 @_scheduler
 @command
 def demo(out: Path, seed: int, scheduler: str) -> Result:
@@ -274,7 +282,8 @@ def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
         if not settings.targets:
             raise InputError(f"{config}: the config has no targets; add the key targets")
         models = learning.bundles_for(settings, bundles, _work(settings)) if bundles else []
-        found = _scene_list(settings, when, scenes)
+        specs = [m.spec for m in models] or [settings.features]
+        found = _scene_list(settings, when, scenes, specs)
         found.write(_work(settings) / "scenes" / f"{when.slug}.json")
         with runner.cluster(scheduler) as client:
             scores: dict[str, Any] = {}
@@ -333,12 +342,14 @@ def _names(entries: Sequence[SampleFile]) -> str:
     return ", ".join(str(entry.file) for entry in entries)
 
 
-def _scene_list(settings: Config, season: Season, path: Path | None) -> Scenes:
+def _scene_list(settings: Config, season: Season, path: Path | None, specs: Sequence[FeatureSpec]) -> Scenes:
+    """A saved list, or a new search; either holds every sensor that ``specs`` need."""
     if path is None:
         return catalog.search(settings.sources, season, settings.region.geometry)
     found = Scenes.read(path)
     if found.season != season.name:
         raise InputError(f"{path} lists season {found.season!r}, not {season.name!r}")
+    found.need(sorted({BANDS[band] for spec in specs for band in spec.bands}))
     return found
 
 

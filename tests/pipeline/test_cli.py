@@ -470,6 +470,32 @@ def test_an_area_off_the_images_names_the_place(small: Demo, phusa: Phusa, tmp_p
     assert not (tmp_path / "s.json").exists()
 
 
+def test_a_scene_list_that_cannot_serve_is_refused(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
+    path = tmp_path / "scenes.json"
+    assert run(phusa, small, "--out", path, command="scenes").code == 0
+    good = json.loads(path.read_text())
+    radar = [s for s in good["kept"] if s["sensor"] == "sentinel-1-rtc"]
+    first, rest = good["kept"][0], good["kept"][1:]
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("no sentinel-1-rtc scene", {"kept": [s for s in good["kept"] if s not in radar]}),
+        ("no dem scene", {"kept": []}),
+        ("unknown sensor 'sentinel-9'", {"kept": [first | {"sensor": "sentinel-9"}, *rest]}),
+        ("is not a list of scenes", {"kept": [first | {"footprint": "POLYGON(("}, *rest]}),
+        ("empty footprint", {"kept": [first | {"footprint": "POLYGON EMPTY"}, *rest]}),
+        ("is not a list of scenes", {"kept": [first | {"datetime": "soon"}, *rest]}),
+        ("is not a list of scenes", {"kept": [first | {"assets": 5}, *rest]}),
+        ("lists season 'wet'", {"season": "wet"}),
+    ]
+    for told, change in cases:
+        path.write_text(json.dumps(good | change))
+        for command in ("features", "run"):
+            more = ("--out", tmp_path / "f") if command == "features" else ()
+            answer = run(phusa, small, "--scenes", path, *more, command=command)
+            assert answer.code == 2, (change, answer.err)
+            assert told in answer.json["error"]
+    assert not (tmp_path / "f").exists()
+
+
 def test_a_missing_catalogue_says_how_to_get_one(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
     (small.config.parent / "archive" / "catalog.json").unlink()
     answer = run(phusa, small, "--out", tmp_path / "s.json", command="scenes")

@@ -38,7 +38,9 @@ def reasons(demo: Demo, bundle: ModelBundle, found: tuple[Scene, ...], **more: o
     geobox = GeoBox((SIDE, SIDE), demo.world.transform, f"EPSG:{w.EPSG}")
     whole = shapely.box(*geobox.boundingbox.bbox)
     settings = {"area": whole, "mask": None} | more
-    task = BlockTask("48PXS/0-0", geobox, (0, 0), settings["area"], found, 60, settings["mask"], ("salinity",))  # type: ignore[arg-type]
+    task = BlockTask(
+        "48PXS/0-0", geobox, (0, 0), settings["area"], found, 60, settings["mask"], ("salinity",)
+    )  # type: ignore[arg-type]
     stored = map_block(task, [bundle]).arrays["salinity"]
     names = [band.name for band in bands_of(bundle.target)]
     reason = stored[names.index("reason")]
