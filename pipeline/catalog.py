@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pystac
 import pystac_client
@@ -172,7 +172,7 @@ def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[
                 "a path to your own catalog.json, or earth-search, planetary-computer or copernicus "
                 "for the public archives (docs/remote-sensing.md)"
             )
-        root = str(Path(root).resolve())
+        root = Path(root).resolve().as_uri()  # as a plain path, # and ? would cut it short
     try:
         catalog = pystac.Catalog.from_file(root, stac_io=_GuardedIO(root))
         catalog.set_root(catalog)  # links are resolved by the root's reader, and the guard is that
@@ -181,7 +181,7 @@ def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[
             if record.get("collection") in collections:
                 yield _absolute(record, item.get_self_href())
     except _TROUBLE as error:
-        raise InputError(f"the catalogue {root} cannot be read: {_short(error)}") from None
+        raise InputError(f"the catalogue {provider.catalog} cannot be read: {_short(error)}") from None
 
 
 def _items(node: pystac.Catalog, collections: tuple[str, ...]) -> Iterator[pystac.Item]:
@@ -201,8 +201,13 @@ def _absolute(record: dict[str, Any], base: str | None) -> dict[str, Any]:
         if urlsplit(href).scheme or href.startswith("/"):
             continue
         remote = urlsplit(own).scheme in ("http", "https")
-        asset["href"] = urljoin(own, href) if remote else str((Path(own).parent / href).resolve())
+        asset["href"] = urljoin(own, href) if remote else str((_path(own).parent / href).resolve())
     return record
+
+
+def _path(url: str) -> Path:
+    """The local path of a file URL."""
+    return Path(unquote(urlsplit(url).path))
 
 
 class _GuardedIO(DefaultStacIO):
@@ -214,15 +219,16 @@ class _GuardedIO(DefaultStacIO):
 
     def read_text_from_href(self, href: str) -> str:
         home, there = urlsplit(self.root), urlsplit(href)
-        if home.scheme in ("http", "https"):
-            if (there.scheme, there.netloc) != (home.scheme, home.netloc):
-                raise ValueError(f"a link leaves the catalogue: {href}")
-            answer = requests.get(href, timeout=TIMEOUT_S)
-            answer.raise_for_status()
-            return answer.text
-        if there.scheme or not Path(href).resolve().is_relative_to(Path(self.root).parent):
-            raise ValueError(f"a link leaves the catalogue's folder: {href}")
-        return Path(href).read_text(encoding="utf-8")
+        if (there.scheme, there.netloc) != (home.scheme, home.netloc):
+            raise ValueError(f"a link leaves the catalogue: {href}")
+        if home.scheme == "file":
+            path = _path(href)
+            if not path.resolve().is_relative_to(_path(self.root).parent):
+                raise ValueError(f"a link leaves the catalogue's folder: {href}")
+            return path.read_text(encoding="utf-8")
+        answer = requests.get(href, timeout=TIMEOUT_S)
+        answer.raise_for_status()
+        return answer.text
 
 
 def _short(error: BaseException) -> str:

@@ -238,8 +238,15 @@ class _Reader:
                 resampling = _check(url, scene, sensor, geobox)
                 found[band] = read_onto(url, geobox, sensor.dtype, nodata, resampling)
             except (RasterioError, OSError, ValueError) as error:
-                self.lose(scene, [band], " ".join(str(error).split())[:300])
+                self.lose(scene, [band], f"{urls[band]}: {_cause(error)}")
         return found
+
+
+def _cause(error: BaseException) -> str:
+    """What GDAL said first: rasterio wraps it in "see previous exception"."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:300]
 
 
 def _openable(url: str, scene: Scene) -> str:

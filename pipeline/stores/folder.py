@@ -2,9 +2,9 @@
 
     catalog.json                                        the one switch: what it links to is published
     drafts/<region>/<season>/<tile>_<target>.{tif,json} made, not yet published
-    releases/<region>/<season>/<release>/               COGs, items, collection.json, items.parquet,
-                                                        tables.gpkg, and SHA256SUMS of them all, whose
-                                                        own digest stands in catalog.json
+    releases/<region>/<season>/<release>/               COGs and their palettes, items, items.parquet,
+                                                        collection.json, tables.gpkg, and SHA256SUMS of
+                                                        them all, whose own digest catalog.json states
 
 A release is built aside and renamed; then catalog.json is replaced. COGs are hard-linked where the
 file system can, so an unchanged product is stored once however often its season is published.
@@ -27,7 +27,7 @@ import pyogrio
 import shapely
 import stac_geoparquet.arrow
 
-from pipeline import stac
+from pipeline import stac, style
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import sha256, write_aside
 from pipeline.product import Product, ProductId, summary
@@ -66,6 +66,7 @@ class FolderStore:
         record.unlink(missing_ok=True)  # a COG without its record is no product
         os.replace(cog, path)
         item = stac.item(product, digest, size, f"./{path.name}")
+        style.write(item, path)
         write_aside(record, json.dumps(item, indent=1, ensure_ascii=False) + "\n")
         return Record(product.id, product.key, digest, path, item)
 
@@ -147,6 +148,7 @@ class FolderStore:
         if draft is None or draft.key == record.key:  # else it is another run's
             path.unlink(missing_ok=True)
             path.with_suffix(".tif").unlink(missing_ok=True)
+            style.sidecar(path.with_suffix(".tif")).unlink(missing_ok=True)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -229,7 +231,9 @@ def _build(folder: Path, region: str, season: Season, records: Sequence[Record])
     temporary.mkdir(parents=True)
     items = []
     for record in records:
-        _link(record.path, temporary / f"{record.id.name}.tif")
+        cog = temporary / f"{record.id.name}.tif"
+        _link(record.path, cog)
+        style.write(record.item, cog)
         item = record.item | {"links": _links()}
         items.append(item)
         _write_json(temporary / f"{record.id.name}.json", item)

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline import stac
+from pipeline import stac, style
 from pipeline.errors import InputError
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
@@ -65,6 +65,7 @@ class PostgisStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(cog, path)
         item = stac.item(product, digest, size, str(path))
+        style.write(item, path)
         place = (self.region, product.season.name, product.id.tile, product.id.target)
         with self.connection.transaction():
             published = self.connection.execute(

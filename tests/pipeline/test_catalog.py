@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,12 @@ def test_the_day_of_a_scene_is_the_solar_day_so_a_pass_is_one_date() -> None:
 
     # 23:05 and 22:58 UTC are about 06:00 local, on either side of a UTC midnight they would part.
     assert at("2025-01-01T22:58:00+00:00").day == at("2025-01-02T00:01:00+00:00").day
+
+
+def test_a_catalogue_lies_in_any_folder(original_demo: Demo, tmp_path: Path) -> None:
+    folder = tmp_path / "a#b?c%20d Đồng bằng"
+    shutil.copytree(original_demo.config.parent, folder)
+    config = Config.read(folder / "demo.yaml")
+    found = catalog.search(config.sources, config.season("2025-dry"), config.region.geometry)
+    assert found.digest == search(original_demo).digest
+    assert all(Path(url).is_file() for scene in found.kept for url in scene.urls.values())

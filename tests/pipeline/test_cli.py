@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -533,6 +534,27 @@ def test_a_real_process_prints_one_object_and_exits_with_the_code(small: Demo, t
     )
     assert usage.returncode == 2
     assert "Traceback" not in usage.stderr
+
+
+def test_a_result_that_cannot_be_written_is_told(small: Demo) -> None:
+    command = [Path(sys.executable).parent / "phusa", "status", small.config]
+    with Path("/dev/full").open("w") as full:
+        end = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert end.returncode == 1
+    assert end.stderr == "phusa: the result cannot be written: No space left on device\n"
+
+
+def test_sigterm_ends_a_run_with_its_message_and_no_scratch(small: Demo) -> None:
+    command = [Path(sys.executable).parent / "phusa", "run", small.config, "--season", small.season, "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "map: " not in (line := process.stderr.readline()):
+        assert line, "ended before it mapped"
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "interrupted" in json.loads(out)["error"]
+    assert not list((small.config.parent / "store" / "work").glob("*/scratch/*"))
 
 
 def test_every_command_has_help(phusa: Phusa) -> None:
