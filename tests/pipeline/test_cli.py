@@ -260,15 +260,16 @@ def test_a_damaged_run_state_is_an_integrity_fault(small: Demo, phusa: Phusa) ->
 def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(tmp_path: Path) -> None:
     from pipeline.files import scratch_folder
 
-    dead = tmp_path / "dead"
-    dead.mkdir()
-    (tmp_path / "dead.lock").touch()
+    scratch = tmp_path / "scratch"
+    dead = scratch / "dead"
+    dead.mkdir(parents=True)
+    (scratch / "dead.lock").touch()
     (dead / "half.tif").touch()
-    with scratch_folder(tmp_path) as living, scratch_folder(tmp_path) as other:
+    with scratch_folder(scratch) as living, scratch_folder(scratch) as other:
         assert living.is_dir()
         assert other.is_dir()
         assert not dead.exists()
-    assert not list(tmp_path.iterdir())
+    assert not scratch.exists()
 
 
 def test_the_same_season_into_postgis(small: Demo, phusa: Phusa, dsn: str) -> None:
