@@ -120,9 +120,9 @@ def stratified_units(
     area = np.array([ratio(is_true[:, k], one) for k in each]) * total * unit_area
     users = np.array([ratio(is_map[:, k] & is_true[:, k], is_map[:, k]) for k in each])
     producers = np.array([ratio(is_map[:, k] & is_true[:, k], is_true[:, k]) for k in each])
-    overall, overall_se = ratio(m == r, one)
-    columns = (column for pairs in (area, users, producers) for column in pairs.T)
-    return AreaEstimate(*columns, overall=overall, overall_se=overall_se)
+    overall = ratio(m == r, one)
+    (a, a_se), (u, u_se), (p, p_se) = area.T, users.T, producers.T
+    return AreaEstimate(a, a_se, u, u_se, p, p_se, *overall)
 
 
 def sample_size(
