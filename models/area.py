@@ -130,8 +130,9 @@ def sample_size(
 ) -> int:
     """Samples for which overall accuracy has the standard error wanted (Cochran 1977, eq. 5.25).
 
-    ``expected_users`` (stratum,): user's accuracies one expects, fractions. ``units``: number of pixels,
-    which matters only where it is small. The number is that of Neyman allocation, rounded up.
+    ``expected_users`` (stratum,): user's accuracies one expects, fractions. For a class's share of the area
+    instead, give its expected share in each stratum. ``units``: number of pixels, which matters only where
+    it is small. The number is that of Neyman allocation, rounded up.
     """
     weight, spread = _weights(stratum_areas), _spread(expected_users)
     if not overall_se > 0:
@@ -203,7 +204,7 @@ class ZoneEstimate:
 def model_assisted(
     observed: ArrayLike,
     predicted: ArrayLike,
-    map_mean: ArrayLike,
+    map_mean: float,
     kind: Literal["difference", "regression"] = "difference",
     strata: ArrayLike | None = None,
     stratum_areas: ArrayLike | None = None,
@@ -229,7 +230,8 @@ def model_assisted(
         raise ValueError(f"found {len(h)} strata for {len(y)} samples; expected equal numbers")
     n, weight = np.bincount(h, minlength=len(areas)), _weights(areas)
     _enough(n, areas)
-    over_zone = float(np.asarray(map_mean, np.float64))
+    if not np.isfinite(map_mean):
+        raise ValueError(f"map_mean is {map_mean}; expected a finite number")
     a, b, correct = 0.0, 1.0, 1.0
     if kind == "regression":
         if len(y) < 3 or np.ptp(m) == 0:
@@ -238,8 +240,8 @@ def model_assisted(
         correct = (len(y) - 1) / (len(y) - 2)
     residual, se = _stratified_mean(y - a - b * m, h, n, weight)
     mean, mean_se = _stratified_mean(y, h, n, weight)
-    estimate = float(a + b * over_zone + residual)
-    return ZoneEstimate(estimate, se * float(np.sqrt(correct)), over_zone, mean, mean_se, len(y))
+    estimate = float(a + b * map_mean + residual)
+    return ZoneEstimate(estimate, se * float(np.sqrt(correct)), float(map_mean), mean, mean_se, len(y))
 
 
 def _stratified_mean(

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from models.ec_formulas import FORMULAS, Converter, FaoDilution, Formula
+from models.legends import Scheme
 from models.readings import Floats, Readings, from_tds, parse_extract, parts, to_25c, to_ds_m, to_tss
 
 __all__ = [
@@ -84,6 +85,20 @@ class Conversion:
         """Lower and upper ECe (row,), normal in the logarithm."""
         reach = norm.ppf(0.5 + coverage / 2) * np.sqrt(self.variance)
         return self.ece * np.exp(-reach), self.ece * np.exp(reach)
+
+    def chances(self, scheme: Scheme) -> Floats:
+        """Probability of each class of ``scheme`` (row, class), normal in the logarithm; NaN where the
+        error is not known. Raises ValueError where the scheme is not of ECe in dS/m."""
+        if (scheme.quantity, scheme.unit) != ("ece", "dS/m"):
+            raise ValueError(
+                f"{scheme.name} classes {scheme.quantity} in {scheme.unit}; expected ece in dS/m"
+            )
+        sd = np.sqrt(self.variance)[:, None]
+        below = np.log(scheme.bounds) - np.log(self.ece)[:, None]
+        # Without any error (the paste itself) the chance is 0 or 1; a bound belongs to the class above it.
+        exact = np.where(below > 0, 1.0, 0.0)
+        reached = np.where(sd == 0, exact, norm.cdf(below / np.where(sd == 0, 1, sd)))
+        return np.asarray(np.diff(reached, prepend=0, append=1, axis=1) + 0 * sd)
 
     def covariance(self) -> Floats:
         """Covariance of ln ECe (row, row): rows of one extract move together."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +20,7 @@ Floats = NDArray[np.float64]
 UNITS = {"dS/m": 1.0, "mS/cm": 1.0, "mmho/cm": 1.0, "µS/cm": 1e-3, "uS/cm": 1e-3, "umho/cm": 1e-3,
          "mS/m": 1e-2, "S/m": 10.0}  # fmt: skip
 PASTE = "paste"
-_PASTE_NAMES = {PASTE, "ece", "saturated paste", "saturation extract", "bão hòa", "bão hoà"}
+_PASTE_NAMES = {PASTE, "ece", "ece_sat", "saturated paste", "saturation extract", "bão hòa", "bão hoà"}
 
 
 def to_ds_m(value: ArrayLike, unit: str) -> Floats:
@@ -59,16 +61,17 @@ def to_tss(ec: ArrayLike) -> Floats:
     return 10 * np.asarray(ec, np.float64)
 
 
+#: "1:5", "1/2,5", "EC1:5" and GloSIS's "EC_ratio1-2.5".
+_SUSPENSION = re.compile(r"(?:ec)?[ _]?(?:ratio)? ?1 ?[:/-] ?(\d+(?:\.\d+)?)")
+
+
 def parse_extract(text: str) -> str:
     """One spelling of an extract: ``paste``, ``1:<water parts>``, or another name as given (``in-situ``)."""
-    name = " ".join(text.replace(",", ".").casefold().split())
+    name = " ".join(unicodedata.normalize("NFC", text).replace(",", ".").casefold().split())
     if name in _PASTE_NAMES:
         return PASTE
-    one, colon, water = (part.strip() for part in name.replace("/", ":").partition(":"))
-    try:
-        return f"1:{float(water):g}" if colon and float(one) == 1 and float(water) > 0 else name
-    except ValueError:
-        return name
+    found = _SUSPENSION.fullmatch(name)
+    return f"1:{float(found[1]):g}" if found and float(found[1]) > 0 else name
 
 
 def parts(extract: str) -> float:

@@ -7,12 +7,14 @@ import statistics
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import chemistry
 from models.chemistry import FORMULAS, Formula, Readings, convert
+from models.legends import Scheme
 
 # --- units and temperature ---------------------------------------------------------------------
 
@@ -57,6 +59,9 @@ def test_salts() -> None:
         (" 1 : 2.50 ", "1:2.5"),
         ("1:2,5", "1:2.5"),
         ("1/5", "1:5"),
+        ("EC1:5", "1:5"),
+        ("EC_ratio1-2.5", "1:2.5"),
+        ("ECe_sat", "paste"),
         ("Saturated paste", "paste"),
         ("ECe", "paste"),
         ("bão hòa", "paste"),
@@ -263,6 +268,28 @@ def test_beyond_calibration_is_flagged() -> None:
     assert convert(Readings(1.0, "dS/m", "1:5"), known[1:]).beyond_calibration[0]
 
 
+def test_chances_of_the_classes() -> None:
+    title = {"vi": "Mặn", "en": "Saline"}
+    ends = {"low": 2, "middle": 4, "high": None}
+    classes = [
+        {"code": k, "name": n, "below": e, "title": title, "colour": "#000000"}
+        for k, (n, e) in enumerate(ends.items(), 1)
+    ]
+    about = {"name": "s", "title": title, "quantity": "ece", "status": "unverified", "source": "here"}
+    scheme = Scheme.model_validate(about | {"unit": "dS/m", "classes": classes})
+    found = convert(Readings([0.5, np.nan], "dS/m", "1:5"), [local("a", 5.0, log_sd=0.4)])
+    draws = 2.5 * np.exp(np.random.default_rng(0).normal(0, 0.4, 200_000))
+    wanted = [(draws < 2).mean(), ((draws >= 2) & (draws < 4)).mean(), (draws >= 4).mean()]
+    np.testing.assert_allclose(found.chances(scheme)[0], wanted, atol=0.005)
+    assert np.isnan(found.chances(scheme)[1]).all()
+    paste = convert(Readings([1.0, 2.0, 4.0], "dS/m", "paste"))
+    assert paste.chances(scheme).argmax(axis=1).tolist() == [0, 1, 2]
+    assert scheme.classify(paste.ece).tolist() == [1, 2, 3]
+    other = Scheme.model_validate(about | {"unit": "%", "classes": classes})
+    with pytest.raises(ValueError, match="expected ece in dS/m"):
+        paste.chances(other)
+
+
 # --- readings ----------------------------------------------------------------------------------
 
 
@@ -290,6 +317,17 @@ def test_what_was_not_measured_has_no_value_and_no_flag() -> None:
     assert not found.clipped[0] and not found.beyond_calibration[0]
     only = convert(Readings(2.0, "dS/m", "1:5", "clay"))
     assert found.ece[1] == only.ece[0] and found.shared[1] == pytest.approx(only.shared[0])
+
+
+def test_no_reading_is_no_error() -> None:
+    found = convert(Readings([], "dS/m", "1:5"))
+    assert len(found) == 0 and found.frame().empty
+
+
+def test_columns_of_a_table_are_taken_as_they_are() -> None:
+    table = pd.DataFrame({"ec": [800, 900], "ratio": ["1:5", "1:5"], "tex": ["Sét", np.nan]}, index=[7, 3])
+    found = convert(Readings(table.ec, "µS/cm", table.ratio, table.tex))
+    assert found.ece.shape == (2,) and found.readings.texture.tolist() == ["Sét", ""]
 
 
 def test_one_sample_is_one_value() -> None:
