@@ -108,13 +108,15 @@ class Conversion:
 
     def mean_variance(self) -> float:
         """Variance of the mean of ln ECe over all rows; its shared part stays, however many they are."""
-        return float(self.covariance().mean())
+        _, group = np.unique(self.readings.extracts, return_inverse=True)
+        moved = np.bincount(group, weights=np.sqrt(self.shared))
+        return float(((moved**2).sum() + self.own.sum()) / len(self) ** 2)
 
     def frame(self) -> pd.DataFrame:
         """Everything in one table: what was measured, ECe, its error and its flags."""
         low, high = self.interval()
         return pd.DataFrame(
-            vars(self.readings)
+            self.readings.columns
             | {"ece": self.ece, "ece_lower": low, "ece_upper": high}
             | {"ece_log_variance_shared": self.shared, "ece_log_variance_own": self.own}
             | {"ece_clipped": self.clipped, "ece_beyond_calibration": self.beyond_calibration}

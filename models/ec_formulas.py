@@ -92,6 +92,7 @@ _SONMEZ: dict[str, Any] = {
     "calibrated": (0.0, 16.0),  # sand, loam and clay wetted with water of 0.02 to 16 dS/m
 }
 _HOGG: dict[str, Any] = {"source": "Hogg & Henry 1984, as in doi:10.1371/journal.pone.0198290"}
+_HOGG_2: dict[str, Any] = {"source": "Hogg & Henry 1984, as in soilassessment with its textures turned back"}
 _KARGAS: dict[str, Any] = {"source": "Kargas et al. 2018, doi:10.3390/w10111589"}
 _LANDON: dict[str, Any] = {"source": "Landon 1991, Booker tropical soil manual, as in soilassessment"}
 _OZCAN: dict[str, Any] = {"source": "Ozcan et al. 2006, as in soilassessment"}
@@ -102,8 +103,9 @@ FORMULAS: tuple[Converter, ...] = (
     *_by_texture("Sonmez 2008", "1:1", [(2.72, -1.27), (2.15, -0.44), (2.03, -0.41)], **_SONMEZ),
     *_by_texture("Sonmez 2008", "1:2.5", [(4.3, 0.17), (3.84, 0.35), (3.68, 0.22)], **_SONMEZ),
     *_by_texture("Sonmez 2008", "1:5", [(8.22, -0.33), (7.58, 0.06), (7.36, -0.24)], **_SONMEZ),
-    *_by_texture("Hogg 1984", "1:1", [(3.01, -0.06), (3.01, -0.77), (2.66, -0.97)], **_HOGG),
-    *_by_texture("Hogg 1984", "1:2", [(2.79, 0.71), (2.35, -0.36), (2.16, 0.03)], **_HOGG),
+    *_by_texture("Hogg 1984 suspension", "1:1", [(3.01, -0.06), (3.01, -0.77), (2.66, -0.97)], **_HOGG),
+    *_by_texture("Hogg 1984 suspension", "1:2", [(3.58, 0.10), (3.23, -0.67), (3.12, -0.59)], **_HOGG_2),
+    *_by_texture("Hogg 1984 extract", "1:2", [(2.79, 0.71), (2.35, -0.36), (2.16, 0.03)], **_HOGG),
     Formula("Kargas 2018", "1:1", 1.83, 0.117, **_KARGAS),
     Formula("Kargas 2018", "1:5", 6.53, -0.108, **_KARGAS),
     Formula("Landon 1991", "1:1", 2.2, **_LANDON),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -100,11 +101,12 @@ class Readings:
 
     def __post_init__(self) -> None:
         numbers = ("ec", "temperature", "clay", "humus")
+        given = self.columns
         columns = [
-            np.atleast_1d(np.asarray(v, np.float64) if n in numbers else _texts(v))
-            for n, v in vars(self).items()
+            np.atleast_1d(np.asarray(v, np.float64) if name in numbers else _texts(v))
+            for name, v in given.items()
         ]
-        for name, column in zip(vars(self), np.broadcast_arrays(*columns), strict=True):
+        for name, column in zip(given, np.broadcast_arrays(*columns), strict=True):
             object.__setattr__(self, name, column)
         bad = np.flatnonzero((self.ec <= 0) | np.isinf(self.ec))
         if len(bad):
@@ -119,21 +121,26 @@ class Readings:
         return len(self.ec)
 
     @property
+    def columns(self) -> dict[str, Any]:
+        """Field name -> what was measured."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @cached_property
     def ec_25(self) -> Floats:
         """dS/m at 25 °C (row,)."""
         factor = _each(self.unit, lambda u: float(to_ds_m(1, u)), "unit", np.float64)
         return to_25c(self.ec * factor, self.temperature)
 
-    @property
+    @cached_property
     def extracts(self) -> NDArray[np.str_]:
         return _each(self.extract, parse_extract, "extract", np.str_)
 
-    @property
+    @cached_property
     def names(self) -> NDArray[np.str_]:
         """USDA class (row,); "" where not known or only its group."""
         return _each(self.texture, lambda t: getattr(_texture(t), "name", ""), "texture", np.str_)
 
-    @property
+    @cached_property
     def groups(self) -> NDArray[np.str_]:
         """coarse, medium, fine, or "" where not known (row,)."""
 
