@@ -106,6 +106,10 @@ def test_quantity_scores_equal_numpy() -> None:
     assert found["bias"] == pytest.approx(np.mean(error)) and found["bias"] > 0
     assert found["r2"] == pytest.approx(1 - np.sum(error**2) / (200 * np.var(y)))
     assert found["coverage"] == np.mean(np.abs(error) <= 1)
+    assert found["coverage_interval"][0] < found["coverage"] < found["coverage_interval"][1]
+    assert found["rpiq"] == pytest.approx(np.subtract(*np.percentile(y, [75, 25])) / found["rmse"])
+    assert found["interval_score"] == pytest.approx(np.mean(2 + 10 * np.maximum(np.abs(error) - 1, 0)))
+    assert 0.8 < found["concordance"] < np.corrcoef(y, estimate)[0, 1]
     assert (found["n"], found["unit"], found["coverage_nominal"]) == (200, "dS/m", 0.8)
     assert found["interval_of"] == "rmse"
 
