@@ -135,42 +135,43 @@ def convert(
     x, extract = readings.ec_25, readings.extracts
     values = np.stack([c(readings) for c in converters], axis=1)
     applies = ~np.isnan(values)
-    lost = np.flatnonzero(~np.isnan(x) & ~applies.any(axis=1))
-    if len(lost):
-        known = sorted({c.extract for c in converters if isinstance(c, Formula)})
-        raise ValueError(
-            f"row {lost[0]}: no formula takes extract {str(extract[lost[0]])!r}; known: {', '.join(known)}, any "
-            "1:n with texture and humus, and your own calibration as a Formula"
-        )
+    _refuse(np.flatnonzero(~np.isnan(x) & ~applies.any(axis=1)), extract, converters)
     floor = _least(x, extract)
     possible = applies & (np.nan_to_num(values) > floor[:, None])
-    below = applies.any(axis=1) & ~possible.any(axis=1)
     logs = np.log(np.where(possible, values, 1))
     votes, within, voting = _by_study(logs, possible, [c.study for c in converters])
-    count = voting.sum(axis=1)
-    log_ece = votes.sum(axis=1) / np.maximum(count, 1)
-    known_sd = [np.nan if c.log_sd is None else c.log_sd for c in converters]
-    alone = np.where(possible, known_sd, 0).max(axis=1) ** 2
+    count = np.maximum(voting.sum(axis=1), 1)
+    log_ece = votes.sum(axis=1) / count
+    stated = [np.nan if c.log_sd is None else c.log_sd for c in converters]
+    alone = np.where(possible, stated, 0).max(axis=1) ** 2
     shared, own = _split(np.where(voting, votes - log_ece[:, None], 0), voting, extract, alone)
-    own = own + within.sum(axis=1) / np.maximum(count, 1) + np.asarray(lab_log_sd, np.float64) ** 2
+    own = own + within.sum(axis=1) / count + np.asarray(lab_log_sd, np.float64) ** 2
     # exp(log(4)) is not 4, and a class may begin there.
     sole = np.where(possible, values, 0).sum(axis=1)
     ece = np.where(possible.sum(axis=1) == 1, sole, np.exp(log_ece))
-    ece = np.where(below, floor, ece)
-    blank = np.isnan(x)
-    unknown = blank | below
-    vouched = [(c.calibrated or (np.inf, -np.inf)) for c in converters]
-    low, high = np.array(vouched).T
+    some, measured = possible.any(axis=1), ~np.isnan(x)
+    ece = np.where(some, ece, np.where(measured, floor, np.nan))
+    low, high = np.array([c.calibrated or (np.inf, -np.inf) for c in converters]).T
+    vouched = possible & (low <= ece[:, None]) & (ece[:, None] <= high)
     return Conversion(
         readings=readings,
-        ece=np.where(blank, np.nan, ece),
-        shared=np.where(unknown, np.nan, shared),
-        own=np.where(unknown, np.nan, own),
+        ece=ece,
+        shared=np.where(some, shared, np.nan),
+        own=np.where(some, own, np.nan),
         clipped=np.asarray((applies & ~possible).any(axis=1)),
-        beyond_calibration=~blank & ~(possible & (low <= ece[:, None]) & (ece[:, None] <= high)).any(axis=1),
+        beyond_calibration=measured & ~vouched.any(axis=1),
         ids=tuple(c.id for c in converters),
         values=values,
     )
+
+
+def _refuse(rows: NDArray[np.intp], extract: NDArray[np.str_], converters: Sequence[Converter]) -> None:
+    if len(rows):
+        known = sorted({c.extract for c in converters if isinstance(c, Formula)})
+        raise ValueError(
+            f"row {rows[0]}: no formula takes extract {str(extract[rows[0]])!r}; known: {', '.join(known)}, "
+            "any 1:n with texture and humus, and your own calibration as a Formula"
+        )
 
 
 def _least(x: Floats, extract: NDArray[np.str_]) -> Floats:

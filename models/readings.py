@@ -40,9 +40,11 @@ def to_25c(ec: ArrayLike, temperature: ArrayLike) -> Floats:
     that 25 °C changes nothing. Raises ValueError outside 3 to 47 °C, where that comparison ends.
     """
     t = np.asarray(temperature, np.float64)
-    odd = t[(t < 3) | (t > 47)]
-    if odd.size:
-        raise ValueError(f"temperature is {odd.flat[0]:g} °C; expected 3 to 47, or NaN where corrected")
+    odd = np.flatnonzero((t < 3) | (t > 47))
+    if len(odd):
+        raise ValueError(
+            f"row {odd[0]}: temperature is {t.flat[odd[0]]:g} °C; expected 3 to 47, or NaN where corrected"
+        )
     return np.asarray(np.asarray(ec, np.float64) * np.where(np.isnan(t), 1, _at(t) / _at(np.float64(25))))
 
 

@@ -184,6 +184,15 @@ def test_the_standard_errors_are_the_spread_of_repeated_samples() -> None:
     assert 0.9 < np.mean(inside) < 0.97
 
 
+def test_a_stratum_seen_whole_has_no_sampling_error() -> None:
+    m, r = [0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 0, 1]
+    whole = area.stratified_units([0] * 6, m, r, [6], 2)
+    assert whole.area_se.tolist() == [0, 0] and whole.overall_se == 0 and whole.producers_se[1] == 0
+    half = area.stratified_units([0] * 6, m, r, [12], 2)
+    endless = area.stratified_units([0] * 6, m, r, [10**9], 2)
+    assert half.overall_se == pytest.approx(endless.overall_se * np.sqrt(0.5))
+
+
 # --- edges -------------------------------------------------------------------------------------
 
 
@@ -313,6 +322,18 @@ def test_the_map_helps_the_sample_and_its_bias_is_taken_out(kind: Any, in_strata
     assert claimed < 0.75 * np.mean([r.sample_se for r in runs])
     inside = [r.interval()[0] <= truth.mean() <= r.interval()[1] for r in runs]
     assert 0.9 <= np.mean(inside) <= 0.98
+
+
+def test_the_regression_estimate_is_the_design_weighted_one() -> None:
+    rng = np.random.default_rng(9)
+    h, areas = np.repeat([0, 1], [5, 20]), np.array([900.0, 100.0])
+    m = rng.normal(size=25)
+    y = 2 * m + m**2 + h + rng.normal(size=25)
+    weight = (areas / areas.sum())[h] / np.bincount(h)[h]
+    design = np.stack([np.ones(25), m], axis=1)
+    a, b = np.linalg.solve(design.T @ (weight[:, None] * design), design.T @ (weight * y))
+    found = area.model_assisted(y, m, 0.3, "regression", h, areas)
+    assert found.mean == pytest.approx(a + 0.3 * b + (weight * (y - a - b * m)).sum())
 
 
 def test_the_difference_estimate_by_hand() -> None:

@@ -247,8 +247,16 @@ def test_a_formula_that_says_the_impossible_is_left_out_and_flagged() -> None:
 
 def test_where_all_fall_below_the_extract_it_is_the_bound() -> None:
     found = convert(Readings(0.3, "dS/m", "1:5"), [local("a", 5.0, -3.0)])
-    assert found.ece[0] == pytest.approx(0.3) and found.clipped[0] and np.isnan(found.variance[0])
+    assert found.ece[0] == pytest.approx(0.3) and found.clipped[0]
+    assert np.isnan(found.shared[0]) and np.isnan(found.own[0])
     assert found.beyond_calibration[0]
+
+
+def test_a_formula_below_the_extract_itself_is_left_out() -> None:
+    found = convert(Readings(1.0, "dS/m", "1:5"), [local("a", 6.0), local("b", 2.0, -1.2)])
+    assert found.ece[0] == 6 and found.clipped[0]
+    wet = convert(Readings(1.0, "dS/m", "1:1"), [Formula("c", "1:1", 0.7), Formula("d", "1:1", 0.6)])
+    assert wet.ece[0] == 0.7  # a very wet paste is thinner than a 1:1 extract, but not that thin
 
 
 @settings(max_examples=50, deadline=None)
