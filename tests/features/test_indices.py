@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import runpy
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -341,3 +343,11 @@ def test_the_canon_cannot_be_changed() -> None:
         INDICES["mine"] = INDICES["ndvi"]  # type: ignore[index]
     with pytest.raises(AttributeError):
         INDICES["ndvi"].formula = "red"  # type: ignore[misc]
+
+
+def test_the_page_of_indices_is_true() -> None:
+    """``python docs/indices.py`` writes it anew."""
+    docs = Path(__file__).parents[2] / "docs"
+    page = (docs / "indices.md").read_text(encoding="utf-8")
+    assert page == runpy.run_path(str(docs / "indices.py"))["page"]()
+    assert all(re.search(rf"\b{name}\b", page) for name in LEFT_OUT)
