@@ -262,3 +262,26 @@ def test_arguments_out_of_range_are_refused() -> None:
         geomedian(pixel((1,)), iterations=0)
     with pytest.raises(ValueError, match="no names"):
         geomedian(pixel((1,))).stack()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_few_dates_alike_on_a_line_or_at_a_corner(seed: int) -> None:
+    """Where the answer is a date or is not unique, the sum is still the least there is."""
+    rng = np.random.default_rng(seed)
+    dates, bands = int(rng.integers(1, 9)), int(rng.integers(1, 7))
+    drawn = [
+        rng.integers(1, 6, (dates, bands)),
+        1000 + rng.integers(-20, 21, (dates, 1)) * rng.integers(0, 4, (1, bands)),
+        np.repeat(rng.integers(1, 10_000, (2, bands)), [dates, int(rng.integers(1, 4))], axis=0),
+        1 + rng.integers(0, 2, (dates, bands)) * 65534,
+    ]
+    for values in drawn:
+        whole = values.astype(np.float64)
+        with np.errstate(all="ignore"):
+            answer = summed(
+                min([*whole, whole.mean(axis=0), np.median(whole, axis=0)], key=lambda p: summed(p, whole)),
+                whole,
+            )
+            answer = min(answer, summed(least(whole), whole)) if len(np.unique(whole, axis=0)) > 2 else answer
+        found = geomedian(pixel(*values.tolist()), 0.01).values.ravel()
+        assert summed(found, whole) <= answer * (1 + 1e-6) + 0.01 * len(whole)
