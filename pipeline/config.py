@@ -27,12 +27,14 @@ from rasterio.errors import RasterioError
 from shapely.geometry.base import BaseGeometry
 
 from features.bands import BANDS
+from features.indices import INDICES
 from features.spec import FeatureSpec
 from models.samples import PLACE_COLUMNS
 from models.settings import Settings
 from models.targets import Target
 from pipeline import yamlfile
 from pipeline.errors import InputError
+from pipeline.ownindices import Name, OwnIndex, named
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
 from pipeline.sensors import SensorName
@@ -226,12 +228,14 @@ def _target(value: Any, info: ValidationInfo) -> Target:
         raise ValueError(str(error)) from None
 
 
-def _spec(value: Any) -> Any:
+def _spec(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, FeatureSpec):
         return value
+    if "indices" not in info.data:
+        raise ValueError("not read, since indices has a fault")
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("expected a list of feature names, such as [ndvi_p50, vv_mean]")
-    return FeatureSpec.parse(value)
+    return FeatureSpec.parse(value, {**INDICES, **named(info.data["indices"])})
 
 
 class Config(Settings):
@@ -242,6 +246,8 @@ class Config(Settings):
     clouds: CloudSettings = CloudSettings()
     max_loss_percent: float = Field(5, ge=0, le=100)
     seasons: dict[str, Season] = Field(min_length=1)
+    indices: dict[Name, OwnIndex] = Field(default_factory=dict)
+    """The region's own indices, usable in ``features`` beside the canon's."""
     features: Annotated[FeatureSpec, BeforeValidator(_spec)]
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()

@@ -17,6 +17,7 @@ from models.bundle import ModelBundle
 from models.samples import SampleTable
 from pipeline import catalog, featurefiles, learning, losses, production, runner
 from pipeline.cli import shell
+from pipeline.cli.indices import indices
 from pipeline.cli.shell import Result, command
 from pipeline.config import Config, SampleFile
 from pipeline.demo import build as build_demo
@@ -50,6 +51,9 @@ _scheduler = click.option(
 @click.version_option(package_name="phusa")
 def main() -> None:
     """Phù Sa: seasonal maps of soil salinity and land-degradation risk, with their uncertainty."""
+
+
+main.add_command(indices)
 
 
 @main.command()

@@ -25,6 +25,14 @@ from pipeline.errors import PhusaError
 Result = dict[str, Any]
 
 
+class Told(Result):
+    """A result with lines of its own for people."""
+
+    def __init__(self, result: Result, lines: Sequence[str]) -> None:
+        super().__init__(result)
+        self.lines = lines
+
+
 def command(function: Callable[..., Result]) -> Callable[..., None]:
     """Wrap a command that returns its result as one JSON-able object.
 
@@ -107,7 +115,7 @@ def _print(result: Result, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False, indent=1, default=str))
     else:
-        for line in _lines(result, ""):
+        for line in result.lines if isinstance(result, Told) else _lines(result, ""):
             click.echo(line)
 
 
