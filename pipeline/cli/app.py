@@ -318,7 +318,13 @@ def _scores(
 
 def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -> list[SampleFile]:
     """Sample files with their seasons: as the config names them, or all of ``season``."""
+    if season:
+        settings.season(season)
     if not files:
+        if season:
+            raise InputError(
+                "--season is of FILES, and none is given; the config names its own files' seasons"
+            )
         if not settings.samples:
             raise InputError("no sample file is given, and the config has no samples")
         return list(settings.samples)
@@ -327,7 +333,6 @@ def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -
     for file in files:
         entry = named.get(file.resolve())
         if season:
-            settings.season(season)
             entries.append(
                 SampleFile(file=file.resolve(), season=season, columns=entry.columns if entry else {})
             )
@@ -351,9 +356,7 @@ def _scene_list(settings: Config, season: Season, path: Path | None, specs: Sequ
     if path is None:
         return catalog.search(settings.sources, season, settings.region.geometry)
     found = Scenes.read(path)
-    if found.season != season.name:
-        raise InputError(f"{path} lists season {found.season!r}, not {season.name!r}")
-    found.need(sorted({BANDS[band] for spec in specs for band in spec.bands}))
+    found.need(season, sorted({BANDS[band] for spec in specs for band in spec.bands}))
     return found
 
 

@@ -6,6 +6,9 @@
                                                         collection.json, tables.gpkg, and SHA256SUMS of
                                                         them all, whose own digest catalog.json states
 
+    releases/<region>/<season>/current.json             its link in catalog.json, from which a lost or
+                                                        damaged catalog.json is made again
+
 A release is built aside and renamed; then catalog.json is replaced. COGs are hard-linked where the
 file system can, so an unchanged product is stored once however often its season is published.
 """
@@ -17,7 +20,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,7 @@ import shapely
 import stac_geoparquet.arrow
 
 from pipeline import stac, style
-from pipeline.errors import InputError, IntegrityError
+from pipeline.errors import InputError
 from pipeline.files import sha256, write_aside
 from pipeline.product import Product, ProductId, summary
 from pipeline.season import Season, slug
@@ -51,8 +54,8 @@ class FolderStore:
 
     def find(self, product: ProductId, key: str) -> Record | None:
         draft = _read(self._drafts(product.season) / f"{product.name}.json")
-        release = self._current(product.season)
-        for record in (draft, release.record(product.name) if release else None):
+        released = (r.record(product.name) for r in self._known(product.season))
+        for record in (draft, *released):
             if record and record.id == product and record.key == key:
                 return record
         return None
@@ -67,7 +70,7 @@ class FolderStore:
         os.replace(cog, path)
         item = stac.item(product, digest, size, f"./{path.name}")
         style.write(item, path)
-        write_aside(record, json.dumps(item, indent=1, ensure_ascii=False) + "\n")
+        write_aside(record, _text(item))
         return Record(product.id, product.key, digest, path, item)
 
     def publish(self, season: Season, records: Sequence[Record]) -> Release:
@@ -78,6 +81,7 @@ class FolderStore:
             known = bool(current and current.folder == folder and not current.faults())
             if not known:
                 _build(folder, self.region, season, records)
+            if not known or self._unlinked():
                 self._switch(season, folder)
             for record in records:
                 self._drop_draft(record)
@@ -89,9 +93,7 @@ class FolderStore:
         return release.records() if release else []
 
     def verify(self) -> list[str]:
-        if not (self.path / "catalog.json").exists() and any(self.path.glob("releases/*/*/*/SHA256SUMS")):
-            return [f"{self.path / 'catalog.json'}: missing, and there are releases; publish them again"]
-        return [fault for release in self._releases() for fault in release.faults()]
+        return [*self._unlinked(), *(fault for release in self._releases() for fault in release.faults())]
 
     def close(self) -> None:
         """A folder needs no closing."""
@@ -104,43 +106,69 @@ class FolderStore:
         start = self.path / "releases" / self.region / slug(season)
         return next((r for r in self._releases() if r.folder.parent == start), None)
 
-    def _releases(self) -> Iterator[_Folder]:
-        for link in self._catalog()["links"]:
-            if link["rel"] == "child":
-                yield _Folder((self.path / link["href"]).parent, str(link.get(_DIGEST, "")))
+    def _known(self, season: str) -> Iterator[_Folder]:
+        """The releases of a season, the published one first: what was made once need not be made again."""
+        current = self._current(season)
+        if current:
+            yield current
+        for path in sorted((self.path / "releases" / self.region / slug(season)).glob(f"*/{SUMS}")):
+            if current is None or path.parent != current.folder:
+                yield _Folder(path.parent, sha256(path))
 
-    def _catalog(self) -> dict[str, Any]:
-        path = self.path / "catalog.json"
-        if path.exists():
-            try:
-                catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-                for link in catalog["links"]:
-                    Path(link["rel"], link["href"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise IntegrityError(f"{path} is not the catalogue of a store: {error}") from None
-            return catalog
-        return {
-            "type": "Catalog",
-            "stac_version": stac.VERSION,
-            "id": CATALOG_ID,
-            "description": "Bản đồ đã công bố của Phù Sa. Published Phù Sa maps.",
-            "links": [{"rel": "root", "href": "./catalog.json", "type": "application/json"}],
-        }
+    def _releases(self) -> Iterator[_Folder]:
+        """The published releases of all regions and seasons."""
+        try:
+            links = _links_of(self.path / "catalog.json")
+        except (OSError, ValueError):  # ``verify`` tells it, and the next publication writes it anew
+            links = self._pointers()
+        for link in links:
+            yield _Folder((self.path / link["href"]).parent, link.get(_DIGEST, ""))
+
+    def _pointers(self) -> list[dict[str, str]]:
+        found = []
+        for path in sorted(self.path.glob("releases/*/*/current.json")):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                found.append(_link_in(json.loads(path.read_text(encoding="utf-8"))))
+        return found
+
+    def _unlinked(self) -> list[str]:
+        """Faults of catalog.json: damaged, or without a season that has releases."""
+        path, pointers = self.path / "catalog.json", self._pointers()
+        try:
+            linked = {Path(link["href"]).parents[1] for link in _links_of(path)}
+        except FileNotFoundError:
+            return [f"{path}: missing, and there are releases; publish any season again"] if pointers else []
+        except (OSError, ValueError) as error:
+            return [f"{path}: not the catalogue of a store ({error}); publish any season again"]
+        lost = sorted({Path(link["href"]).parents[1] for link in pointers} - linked)
+        return [f"{path}: has no link to {self.path / season}; publish any season again" for season in lost]
 
     def _switch(self, season: Season, folder: Path) -> None:
-        catalog = self._catalog()
-        start = f"./releases/{self.region}/{season.slug}/"
-        kept = [link for link in catalog["links"] if not link["href"].startswith(start)]
-        child = {
+        """Replace catalog.json: the links it had, those it has lost, and that of the new release."""
+        link = {
             "rel": "child",
-            "href": f"./{(folder / 'collection.json').relative_to(self.path)}",
+            "href": f"./{(folder / COLLECTION).relative_to(self.path)}",
             "type": "application/json",
             "title": f"{self.region} {season}",
             _DIGEST: sha256(folder / SUMS),
         }
-        links = sorted([*kept, child], key=lambda link: (link["rel"] != "root", link["href"]))
-        catalog["links"] = links
-        write_aside(self.path / "catalog.json", json.dumps(catalog, indent=1, ensure_ascii=False) + "\n")
+        try:
+            had = _links_of(self.path / "catalog.json")
+        except (OSError, ValueError):
+            had = []
+        by_season = {str(Path(x["href"]).parents[1]): x for x in (*self._pointers(), *had, link)}
+        catalog = {
+            "type": "Catalog",
+            "stac_version": stac.VERSION,
+            "id": CATALOG_ID,
+            "description": "Bản đồ đã công bố của Phù Sa. Published Phù Sa maps.",
+            "links": [
+                {"rel": "root", "href": "./catalog.json", "type": "application/json"},
+                *sorted(by_season.values(), key=lambda x: x["href"]),
+            ],
+        }
+        write_aside(self.path / "catalog.json", _text(catalog))
+        write_aside(folder.with_name("current.json"), _text(link))
 
     def _drop_draft(self, record: Record) -> None:
         path = self._drafts(record.id.season) / f"{record.id.name}.json"
@@ -157,6 +185,24 @@ class FolderStore:
         with (self.path / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _links_of(path: Path) -> list[dict[str, str]]:
+    """The links of catalog.json to releases. Raises OSError, or ValueError where it is no such catalogue."""
+    try:
+        links = json.loads(path.read_text(encoding="utf-8"))["links"]
+        return [_link_in(link) for link in links if link["rel"] == "child"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _link_in(link: Any) -> dict[str, str]:
+    """A link to a release, ``./releases/<region>/<season>/<release>/collection.json``."""
+    found = {str(k): str(v) for k, v in link.items()}
+    parts = Path(found["href"]).parts
+    if len(parts) != 5 or parts[0] != "releases" or ".." in parts or parts[4] != COLLECTION:
+        raise ValueError(f"{found['href']!r} is no release")
+    return found
 
 
 @dataclass(frozen=True)
@@ -297,7 +343,11 @@ def _write_sums(folder: Path) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(_text(content), encoding="utf-8")
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def _link(source: Path, target: Path) -> None:

@@ -177,15 +177,25 @@ def test_whatever_is_damaged_is_told_by_verify_and_mended_by_a_run(small: Demo, 
         assert phusa("verify", small.config, "--json").code == 0
 
 
-def test_a_catalogue_that_is_none_is_an_integrity_fault(small: Demo, phusa: Phusa) -> None:
-    store = small.config.parent / "store"
-    store.mkdir()
-    for text in ('{"links": [5]}', '{"links": [{"rel": "child"}]}', "[]", "{"):
-        (store / "catalog.json").write_text(text)
-        for command in ("verify", "status"):
-            answer = phusa(command, small.config, "--json")
-            assert answer.code == 5, text
-            assert "is not the catalogue of a store" in answer.json["error"]
+def test_a_lost_or_damaged_catalogue_is_told_and_any_publication_mends_it(small: Demo, phusa: Phusa) -> None:
+    content = yaml.safe_load(small.config.read_text())
+    edit(small, seasons={"b": content["seasons"][small.season]} | content["seasons"])
+    assert run(phusa, small).code == 0
+    assert phusa("run", small.config, "--season", "b").code == 0
+    path = small.config.parent / "store" / "catalog.json"
+    good = path.read_text()
+    without = json.loads(good)
+    without["links"] = [link for link in without["links"] if "/b/" not in link["href"]]
+    for text in ('{"links": [5]}', '{"links": [{"rel": "child"}]}', "[]", "{", "", json.dumps(without), None):
+        path.unlink() if text is None else path.write_text(text)
+        answer = phusa("verify", small.config, "--json")
+        assert answer.code == 5, text
+        assert "publish any season again" in answer.json["error"]
+        assert run(phusa, small, command="publish").code == 0
+        assert phusa("verify", small.config, "--json").code == 0
+        assert path.read_text() == good
+        seasons = phusa("status", small.config, "--json").json["seasons"]
+        assert [seasons[s]["published"] for s in ("b", small.season)] == [4, 4]
 
 
 def test_a_store_that_is_a_file_is_refused(small: Demo, phusa: Phusa) -> None:
@@ -486,7 +496,17 @@ def test_a_scene_list_that_cannot_serve_is_refused(small: Demo, phusa: Phusa, tm
         ("empty footprint", {"kept": [first | {"footprint": "POLYGON EMPTY"}, *rest]}),
         ("is not a list of scenes", {"kept": [first | {"datetime": "soon"}, *rest]}),
         ("is not a list of scenes", {"kept": [first | {"assets": 5}, *rest]}),
-        ("lists season 'wet'", {"season": "wet"}),
+        ("of season 'wet', not '2025-dry'", {"season": "wet"}),
+        (
+            "not in season '2025-dry'",
+            {"kept": [*rest, good["kept"][-1] | {"id": "old", "datetime": "2020-01-01T00:00:00+00:00"}]},
+        ),
+        ("offset 1000000000", {"kept": [first | {"offset": 1000000000}, *rest]}),
+        ("offset", {"kept": [first | {"offset": 0.5}, *rest]}),
+        ("epsg", {"kept": [first | {"epsg": "32648"}, *rest]}),
+        ("id", {"kept": [first | {"id": 5}, *rest]}),
+        ("listed twice", {"kept": [first, first, *rest]}),
+        ("provider", {"provider": None}),
     ]
     for told, change in cases:
         path.write_text(json.dumps(good | change))
@@ -496,6 +516,13 @@ def test_a_scene_list_that_cannot_serve_is_refused(small: Demo, phusa: Phusa, tm
             assert answer.code == 2, (change, answer.err)
             assert told in answer.json["error"]
     assert not (tmp_path / "f").exists()
+
+
+def test_samples_of_an_unknown_season_are_refused(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
+    for season in ("nope", small.season):
+        answer = phusa("samples", small.config, "--season", season, "--out", tmp_path / "t", "--json")
+        assert answer.code == 2
+    assert not (tmp_path / "t").exists()
 
 
 def test_a_missing_catalogue_says_how_to_get_one(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
