@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -38,7 +39,7 @@ from pipeline.ownindices import Name, OwnIndex, named
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
 from pipeline.sensors import SensorName
-from pipeline.stores.settings import FolderSettings, PostgisSettings
+from pipeline.stores.settings import FolderSettings, PostgisSettings, usable
 
 PROVIDERS_FILE = Path(__file__).resolve().parents[1] / "configs" / "providers.yaml"
 
@@ -46,7 +47,7 @@ PROVIDERS_FILE = Path(__file__).resolve().parents[1] / "configs" / "providers.ya
 def _beside(path: Path, info: ValidationInfo) -> Path:
     """Paths are relative to the config file."""
     base: Path = (info.context or {}).get("folder", Path())
-    return (base / path.expanduser()).resolve()
+    return (base / usable(path)).resolve()
 
 
 def _existing(path: Path) -> Path:
@@ -90,6 +91,17 @@ class Mask(Settings):
     path: Annotated[ExistingFile, AfterValidator(_raster)]
     classes: tuple[int, ...] = Field(min_length=1)
     version: str = ""
+
+    @model_validator(mode="after")
+    def _possible(self) -> Mask:
+        with rasterio.open(self.path, driver="GTiff") as file:
+            limits = np.iinfo(file.dtypes[0])
+        strange = [c for c in self.classes if not max(0, limits.min) <= c <= limits.max]
+        if strange:
+            raise ValueError(
+                f"class {strange[0]} cannot stand in {self.path.name}, which holds {limits.dtype}"
+            )
+        return self
 
 
 def _area(value: Any, info: ValidationInfo) -> Box | Path:
@@ -152,6 +164,7 @@ def _read_polygons(path: Path) -> BaseGeometry:
     if path.suffix.lower() not in (".geojson", ".json", ".gpkg"):
         raise ValueError(f"{path.name} is not .geojson or .gpkg")
     try:
+        _own_format(path)
         frame = geopandas.read_file(path)
         frame = frame.set_crs(4326) if frame.crs is None else frame.to_crs(4326)
         geometry = shapely.make_valid(frame.geometry.union_all())
@@ -161,6 +174,16 @@ def _read_polygons(path: Path) -> BaseGeometry:
     if not polygons:
         raise ValueError(f"{path.name} holds no polygon")
     return shapely.unary_union(polygons)
+
+
+def _own_format(path: Path) -> None:
+    """GDAL would open other formats under these names too, and some point at other files."""
+    if path.suffix.lower() == ".gpkg":
+        with path.open("rb") as file:
+            if file.read(16) != b"SQLite format 3\0":
+                raise ValueError("not a GeoPackage")
+    elif not isinstance(json.loads(path.read_text(encoding="utf-8-sig")), dict):
+        raise ValueError("not GeoJSON")
 
 
 def _named_provider(value: Any, info: ValidationInfo) -> Any:
@@ -205,9 +228,17 @@ class CloudSettings(Settings):
     """Cloud and shadow are grown by this radius."""
 
 
+def _day(value: Any) -> Any:
+    """YAML's own dates or text; a bare number would be taken for seconds since 1970."""
+    day = dt.date.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(day, dt.date) or not 1970 <= day.year <= 2200:
+        raise ValueError("expected a day such as 2025-04-30, from 1970 to 2200")
+    return day
+
+
 class SeasonSettings(Settings):
-    start: dt.date
-    end: dt.date
+    start: Annotated[dt.date, BeforeValidator(_day)]
+    end: Annotated[dt.date, BeforeValidator(_day)]
 
 
 class SampleFile(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,20 @@ from pipeline.scenes import Scenes
 from pipeline.season import Season
 
 
+@dataclass(frozen=True)
+class FeatureFiles:
+    """What was written, and what was lost on the way."""
+
+    files: list[Path]
+    loss_percent: float
+    lost: dict[str, int]
+    """Lost reads by scene and reason."""
+
+
 def write(
     config: Config, season: Season, found: Scenes, out: Path, client: Client, progress: Progress = silent
-) -> tuple[list[Path], float]:
-    """``out/<tile>.tif``, float32 with NaN, a band a feature. Returns the files and the loss in percent.
+) -> FeatureFiles:
+    """``out/<tile>.tif``, float32 with NaN, a band a feature.
 
     Raises LossError beyond ``max_loss_percent`` and PhusaError where a block failed; then no file
     of this run is left.
@@ -45,17 +56,19 @@ def write(
             for task in block_tasks(config, tile, here):
                 owner[task.name] = path
                 tasks.append(task)
-        reads = 0
+        reads = ground = failed = 0
         lost: list[Loss] = []
         for done, outcome in enumerate(runner.execute(client, mapping.feature_block, tasks, spec), 1):
             if outcome.result is None:
                 raise PhusaError(f"block {outcome.task.name} failed: {outcome.error}")
             reads, lost = reads + outcome.result.reads, [*lost, *outcome.result.losses]
+            ground, failed = ground + outcome.result.ground_px, failed + outcome.result.failed_px
             _write_block(owner[outcome.task.name], outcome.task.offset, outcome.result.arrays["features"])
             progress(done, len(tasks))
-        share = losses.percent(len(lost), reads)
+        share = max(losses.percent(len(lost), reads), losses.percent(failed, ground))
         losses.refuse(share, config.max_loss_percent, losses.worst(lost))
-        return [_finish_features(path, out) for path in sorted(set(owner.values()))], share
+        files = [_finish_features(path, out) for path in sorted(set(owner.values()))]
+        return FeatureFiles(files, share, losses.worst(lost))
 
 
 def _write_block(path: Path, offset: tuple[int, int], cube: NDArray[np.float32]) -> None:

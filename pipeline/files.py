@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -16,6 +17,8 @@ from typing import IO
 @contextmanager
 def aside(path: Path) -> Iterator[Path]:
     """A hidden path beside ``path`` that becomes ``path`` when the block ends without an error."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder, expected the name of a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.tmp{path.suffix}")
     try:

@@ -21,9 +21,13 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
+from pipeline.errors import InputError
+
 SQUARE_M = 100_000
 #: Granule corners are multiples of 60 m, the size at which 10, 20 and 60 m pixels meet.
 GRANULE_STEP_M = 60
+#: An area of fewer pixels than this is looked at closely: it may lie between their centres.
+SLIVER_PX = 20_000
 #: Longest straight edge kept when a lon/lat polygon is carried to UTM, in degrees (about 1 km).
 _EDGE_DEGREES = 0.01
 
@@ -75,6 +79,13 @@ class Tile:
                     found.append(Block(self.name, i, j, geobox, (top, left)))
         return found
 
+    @property
+    def holds_pixels(self) -> bool:
+        """Whether a pixel's centre lies in the area; a sliver may hold none."""
+        if self.area.area > SLIVER_PX * self.geobox.affine.a**2:
+            return True
+        return not self.outside(self.geobox).all()
+
     def outside(self, geobox: GeoBox) -> NDArray[np.bool_]:
         """True for the pixels of ``geobox`` whose centre lies outside the area, (y, x)."""
         mask = geometry_mask([self.area], geobox.shape.yx, geobox.affine, all_touched=False)
@@ -88,7 +99,10 @@ def _cuts(skip: int, length: int, step: int) -> Iterator[tuple[int, tuple[int, i
 
 
 def tiles(area: BaseGeometry, resolution_m: int) -> list[Tile]:
-    """Tiles of a lon/lat area (WGS 84), west to east, then south to north."""
+    """Tiles of a lon/lat area (WGS 84), west to east, then south to north.
+
+    Raises InputError where no pixel's centre lies in the area.
+    """
     found = []
     for epsg, part in _zones(area):
         local = to_crs(part, epsg)
@@ -97,8 +111,11 @@ def tiles(area: BaseGeometry, resolution_m: int) -> list[Tile]:
             for y in range(int(south // SQUARE_M), int(north // SQUARE_M) + 1):
                 square = shapely.box(x * SQUARE_M, y * SQUARE_M, (x + 1) * SQUARE_M, (y + 1) * SQUARE_M)
                 inside = shapely.intersection(local, square)
-                if inside.area > 0:
-                    found.append(_tile(epsg, x, y, inside, resolution_m))
+                tile = _tile(epsg, x, y, inside, resolution_m) if inside.area > 0 else None
+                if tile and tile.holds_pixels:
+                    found.append(tile)
+    if not found:
+        raise InputError(f"the area {[round(v, 6) for v in area.bounds]} holds no pixel of {resolution_m} m")
     return found
 
 

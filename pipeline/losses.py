@@ -19,12 +19,17 @@ def percent(part: int, whole: int) -> float:
 
 
 def of_records(records: Iterable[Record]) -> float:
-    """Share of reads, in percent, that stored products lack; a tile's targets share their reads."""
-    tiles_seen: dict[str, tuple[int, int]] = {}
-    for record in records:
+    """What stored products lack, in percent: lost reads of all reads, or the ground that they took of all
+    ground, whichever is more (one lost elevation model is one read, and takes a whole tile)."""
+    counts: dict[str, tuple[int, ...]] = {}
+    for record in records:  # a tile's targets share their reads
         p = record.item["properties"]
-        tiles_seen[record.id.tile] = (int(p.get("phusa:lost_reads", 0)), int(p.get("phusa:reads", 0)))
-    return percent(sum(v[0] for v in tiles_seen.values()), sum(v[1] for v in tiles_seen.values()))
+        names = ("lost_reads", "reads", "failed_px", "ground_px")
+        counts[record.id.tile] = tuple(int(p.get(f"phusa:{name}", 0)) for name in names)
+    lost, reads, failed, ground = (
+        (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0,) * 4
+    )
+    return max(percent(lost, reads), percent(failed, ground))
 
 
 def worst(losses: Sequence[Loss]) -> dict[str, int]:
@@ -36,4 +41,6 @@ def refuse(share: float, allowed: float, lost: dict[str, int]) -> None:
     """Raises LossError where more was lost than the config allows."""
     if share > allowed:
         shown = "; ".join(f"{n} reads of {what}" for what, n in list(lost.items())[:3])
-        raise LossError(f"{share:.1f} % of the reads were lost, max_loss_percent is {allowed:g}: {shown}")
+        raise LossError(
+            f"{share:.1f} % of the reads or of the ground were lost, max_loss_percent is {allowed:g}: {shown}"
+        )

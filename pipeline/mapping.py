@@ -54,6 +54,10 @@ class BlockResult:
     """Target name -> stored int16 (band, y, x); or ``features`` -> float32 (feature, y, x)."""
     reads: int
     losses: tuple[Loss, ...]
+    ground_px: int
+    """Pixels inside the area and the mask."""
+    failed_px: int
+    """Those of them that a lost read took (from any target, or from any feature)."""
 
 
 def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
@@ -61,22 +65,28 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     bundles = [b for b in bundles if b.target.name in task.targets]
     stack = _load(task, [b.spec for b in bundles])
     arrays: dict[str, NDArray[Any]] = {}
+    failed = np.zeros(task.geobox.shape.yx, np.bool_)
     for bundle in bundles:
         cube = features.block(stack.arrays, bundle.spec, dates=stack.dates)
         reason = _reasons(task, stack, bundle, cube)
         cube[:, reason != product.MAPPED] = np.nan
+        failed |= reason == product.FAILED
         layers: dict[str, NDArray[Any]] = dict(bundle.predict(cube))
         layers |= {"clear_dates": stack.clear_dates, "reason": reason}
         arrays[bundle.target.name] = product.encode(layers, product.bands_of(bundle.target))
-    return BlockResult(arrays, stack.reads, tuple(stack.losses))
+    ground = ~(_outside(task) | _masked(task))
+    return BlockResult(arrays, stack.reads, tuple(stack.losses), int(ground.sum()), int(failed.sum()))
 
 
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     """The features themselves over one block; NaN outside the area and the mask."""
     stack = _load(task, [spec])
     cube = features.block(stack.arrays, spec, dates=stack.dates)
-    cube[:, _outside(task) | _masked(task)] = np.nan
-    return BlockResult({"features": cube}, stack.reads, tuple(stack.losses))
+    ground = ~(_outside(task) | _masked(task))
+    failed = ground & stack.lost & np.isnan(cube).any(axis=0)
+    cube[:, ~ground] = np.nan
+    counts = int(ground.sum()), int(failed.sum())
+    return BlockResult({"features": cube}, stack.reads, tuple(stack.losses), *counts)
 
 
 def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:

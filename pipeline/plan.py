@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 import shapely
@@ -39,7 +40,7 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
         here = found.meeting(lonlat_box(tile.geobox))
         made = {
             "scenes_digest": scenes.digest(here),
-            "providers": dict(sorted(found.provider.items())),
+            "providers": {sensor: _public(address) for sensor, address in sorted(found.provider.items())},
             "simulated": any(s.simulated for s in here),
         }
         products = tuple(
@@ -57,6 +58,11 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
         )
         plans.append(TilePlan(tile, products, block_tasks(config, tile, here)))
     return plans
+
+
+def _public(address: str) -> str:
+    """A provider's address; of a catalogue on this machine no more than folder and file name."""
+    return address if "://" in address else "/".join(PurePath(address).parts[-2:])
 
 
 def product_settings(config: Config, season: Season) -> dict[str, Any]:

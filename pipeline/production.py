@@ -118,7 +118,7 @@ class _Assembly:
             p.target.name: TileWriter(p, scratch / f"{p.id.name}.scratch.tif") for p in tile_plan.products
         }
         self.missing = len(tile_plan.tasks)
-        self.reads = 0
+        self.reads = self.ground_px = self.failed_px = 0
         self.losses: list[Loss] = []
         self.error = ""
 
@@ -128,6 +128,8 @@ class _Assembly:
             self.error = self.error or f"block {outcome.task.name}: {outcome.error}"
             return
         self.reads += outcome.result.reads
+        self.ground_px += outcome.result.ground_px
+        self.failed_px += outcome.result.failed_px
         self.losses += outcome.result.losses
         for target, stored in outcome.result.arrays.items():
             self.writers[target].write(outcome.task.offset, stored)
@@ -148,7 +150,13 @@ class _Assembly:
         for p in self.plan.products:
             cog = self.scratch / f"{p.id.name}.tif"
             self.writers[p.target.name].finish(cog)
-            made = {**p.provenance, "reads": self.reads, "lost_reads": len(self.losses)}
+            made = {
+                **p.provenance,
+                "reads": self.reads,
+                "lost_reads": len(self.losses),
+                "ground_px": self.ground_px,
+                "failed_px": self.failed_px,
+            }
             records.append(store.put(replace(p, provenance=made), cog))
         return records
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def read(
     refusals: list[Refusal] = []
     seen: dict[str, int] = {}
     for number, row in rows:
-        cells = dict(zip(names, (cell.strip() for cell in row), strict=False))
+        cells = dict(zip(names, map(_tidy, row), strict=False))
         identity = cells.get("sample_id") or f"row-{number}"
         try:
             if len(row) != len(names):
@@ -102,13 +103,19 @@ def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         raise InputError(f"{path}: line {reader.line_num}: not a CSV table: {error}") from None
     if len(rows) < 2:
         raise InputError(f"{path}: no row below the header")
-    return [name.strip() for name in rows[0][1]], rows[1:]
+    return [_tidy(name) for name in rows[0][1]], rows[1:]
+
+
+def _tidy(text: str) -> str:
+    """Composed letters: macOS writes Vietnamese ones as letter and mark, which look alike and differ."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def _names(
     path: Path, header: Sequence[str], columns: Mapping[str, str], targets: Sequence[Target]
 ) -> list[str]:
     """Our names of a file's columns. Raises InputError where one is absent, or not to be told apart."""
+    columns = {_tidy(header_name): name for header_name, name in columns.items()}
     found = f"{path}: found columns {', '.join(header)[:300]}"
     absent = [name for name in columns if name not in header]
     if absent:
@@ -141,7 +148,10 @@ def _place(cells: Mapping[str, str]) -> tuple[float, float]:
 
 def _from_crs(x: float, y: float, crs: str) -> tuple[float, float]:
     try:
-        lon, lat = transformer(pyproj.CRS.from_user_input(crs).to_wkt(), "EPSG:4326").transform(x, y)
+        known = pyproj.CRS.from_user_input(crs)
+        if not (known.is_projected or known.is_geographic):
+            raise pyproj.exceptions.CRSError("no reference system of places on a map")
+        lon, lat = transformer(known.to_wkt(), "EPSG:4326").transform(x, y)
     except pyproj.exceptions.ProjError:
         raise _Refused(
             "unknown-crs", f"crs {crs!r} is not a known reference system such as EPSG:32648"
@@ -154,6 +164,8 @@ def _from_crs(x: float, y: float, crs: str) -> tuple[float, float]:
 def _number(text: str, name: str) -> float:
     try:
         value = float(text)
+        if "_" in text:  # Python's own notation, in a file a slip
+            raise ValueError
     except ValueError:
         rule = "bad-place" if text else "no-place"
         raise _Refused(rule, f"{name} is {text!r}, expected a number") from None
@@ -166,7 +178,7 @@ def _date(cells: Mapping[str, str], season: Season) -> str:
     if "date" not in cells:
         return ""
     try:
-        day = dt.date.fromisoformat(cells["date"][:10])
+        day = dt.datetime.fromisoformat(cells["date"]).date()
     except ValueError:
         raise _Refused("bad-date", f"date is {cells['date']!r}, expected YYYY-MM-DD") from None
     if day not in season:

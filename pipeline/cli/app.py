@@ -157,11 +157,12 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
     when = settings.season(season)
     found = _scene_list(settings, when, scenes, [settings.features])
     with runner.cluster(scheduler) as client, shell.progress("features") as show:
-        files, loss = featurefiles.write(settings, when, found, out, client, show)
+        made = featurefiles.write(settings, when, found, out, client, show)
     return {
         "season": season,
-        "files": [str(f.resolve()) for f in files],
-        "loss_percent": loss,
+        "files": [str(f.resolve()) for f in made.files],
+        "loss_percent": made.loss_percent,
+        "lost": made.lost,
         **_scene_counts(found),
     }
 

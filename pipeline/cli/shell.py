@@ -144,6 +144,8 @@ def _configure_logging(debug: bool) -> None:
     )
     # odc-loader warps in memory without a place of its own; rasterio warns of each.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
+    # Dask looks for the dashboard's port even where the dashboard is off.
+    warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
     if not debug:  # their faults reach the user as our own messages
         for name in ("odc", "distributed", "rasterio", "asyncio", "pystac", "pystac_client", "tornado"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from models.settings import Settings
 
 
+def usable(path: Path) -> Path:
+    """A path that can be one. Raises ValueError."""
+    if "\0" in str(path) or str(path) in ("", "."):
+        raise ValueError("expected a path")
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise ValueError(f"no such user: {path.parts[0]}") from None
+
+
 class _StoreSettings(Settings):
-    path: Path
+    path: Annotated[Path, AfterValidator(usable)]
 
     def beside(self, folder: Path) -> _StoreSettings:
         """The same with its path relative to ``folder`` made absolute."""
-        return self.model_copy(update={"path": (folder / self.path.expanduser()).resolve()})
+        return self.model_copy(update={"path": (folder / self.path).resolve()})
 
 
 class FolderSettings(_StoreSettings):
     """A folder of COGs, STAC items, one stac-geoparquet and one GeoPackage."""
 
     kind: Literal["folder"]
-    path: Path
 
 
 class PostgisSettings(_StoreSettings):
     """PostGIS with pgSTAC; the DSN comes from PHUSA_DSN. COGs lie in the folder ``path``."""
 
     kind: Literal["postgis"]
-    path: Path = Path("store")
+    path: Annotated[Path, AfterValidator(usable)] = Path("store")

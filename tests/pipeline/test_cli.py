@@ -378,6 +378,20 @@ def test_loss_within_the_limit_is_published_and_told_and_mended_later(
     assert run(phusa, small, *bundles).json["computed"] == 0
 
 
+def test_few_lost_reads_that_take_all_ground_publish_nothing(
+    small: Demo, phusa: Phusa, tmp_path: Path
+) -> None:
+    """One elevation model is one read of hundreds, and without it no pixel has a slope."""
+    bundles = trained(phusa, small, tmp_path)
+    for path in archive(small, "DEM*/data.tif"):
+        path.unlink()
+    for command in ("map", "run", "publish"):
+        answer = run(phusa, small, *(bundles if command != "publish" else ()), command=command)
+        assert answer.code == 4, answer.out
+        assert "of the ground were lost" in answer.json["error"]
+    assert run(phusa, small, "--out", tmp_path / "f", command="features").code == 4
+
+
 def test_a_failed_block_fails_its_tile_only(
     small: Demo, phusa: Phusa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,8 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
 import yaml
+from affine import Affine
 from support import Phusa
 
 from pipeline.config import Config
@@ -70,6 +73,12 @@ def test_the_projects_own_configs_are_valid() -> None:
         ("region.area", [105.0, 10.0, 105.1, float("nan")], "expected [west, south, east, north]"),
         ("region.area", [105.0, 10.0, 105.1, True], "which is no number"),
         ("region.mask", {"path": "c.yaml", "classes": [1]}, "c.yaml cannot be read as a GeoTIFF"),
+        ("region.area", "~nobody-here/a.geojson", "region.area: "),
+        ("store.path", "~nobody-here/x", "no such user"),
+        ("store.path", "a\0b", "expected a path"),
+        ("store.path", "", "store.path: found ''; expected a path"),
+        ("seasons.2025-dry.start", 1733011200, "expected a day such as 2025-04-30"),
+        ("seasons.2025-dry.start", "0001-01-01", "expected a day such as 2025-04-30"),
         ("max_loss_percent", True, "max_loss_percent is true, which is no number"),
         ("seasons", {" ": {"start": "2024-12-01", "end": "2025-04-30"}}, "is no season name"),
         ("region.mask", {"path": "nowhere.tif", "classes": [1]}, "region.mask.path"),
@@ -172,6 +181,31 @@ def test_season_names_are_any_text_even_where_yaml_sees_something_else(tmp_path:
     text = yaml.safe_dump({k: v for k, v in content.items() if k != "seasons"})
     text += "seasons:\n  2018: {start: 2018-01-01, end: 2018-02-01}\n  no: {start: 2018-01-01, end: 2018-02-01}\n  2018-01-01: {start: 2018-01-01, end: 2018-02-01}\n"
     assert list(Config.read(write(tmp_path / "c.yaml", text)).seasons) == ["2018", "no", "2018-01-01"]
+
+
+def test_an_area_file_of_another_format_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / "area.geojson").write_text("<OGRVRTDataSource><OGRVRTLayer name='x'/></OGRVRTDataSource>")
+    (tmp_path / "area.gpkg").write_text("<OGRVRTDataSource><OGRVRTLayer name='x'/></OGRVRTDataSource>")
+    for name in ("area.geojson", "area.gpkg"):
+        with pytest.raises(InputError, match=f"{name} cannot be read as polygons"):
+            Config.read(write(tmp_path / "c.yaml", change(base(), "region.area", name)))
+
+
+@pytest.mark.parametrize(("classes", "good"), [([1, 255], True), ([0], True), ([-1], False), ([300], False)])
+def test_mask_classes_are_those_that_its_file_can_hold(
+    tmp_path: Path, classes: list[int], good: bool
+) -> None:
+    with rasterio.open(
+        tmp_path / "m.tif", "w", driver="GTiff", width=4, height=4, count=1, dtype="uint8",
+        crs="EPSG:32648", transform=Affine(10, 0, 640000, 0, -10, 1100000),
+    ) as file:  # fmt: skip
+        file.write(np.ones((4, 4), np.uint8), 1)
+    path = write(tmp_path / "c.yaml", change(base(), "region.mask", {"path": "m.tif", "classes": classes}))
+    if good:
+        assert Config.read(path).region.mask
+    else:
+        with pytest.raises(InputError, match=rf"region\.mask: class {classes[0]} cannot stand in m\.tif"):
+            Config.read(path)
 
 
 def test_one_fault_is_one_line_without_the_libraries_own_words(tmp_path: Path) -> None:

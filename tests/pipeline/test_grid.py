@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from support import SHARED
 
 from pipeline import grid
+from pipeline.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -112,3 +113,14 @@ def test_the_pixel_of_a_place_holds_it_and_lies_on_the_map_grid(lon: float, lat:
     assert box.left <= x <= box.right
     assert box.bottom <= y <= box.top
     assert box.left % 10 == box.top % 10 == 0
+
+
+def test_an_area_between_pixel_centres_is_refused_and_a_sliver_makes_no_tile() -> None:
+    with pytest.raises(InputError, match="holds no pixel of 10 m"):
+        grid.tiles(shapely.box(105.50001, 10.20001, 105.500012, 10.200012), 10)
+    # A hair over the edge of zone 48: no centre of zone 48's pixels lies east of it here.
+    names = [t.name for t in grid.tiles(shapely.box(104.9985, 10.215, 105.00002, 10.22), 10)]
+    assert len(names) == 1
+    assert all(
+        not t.outside(t.geobox).all() for t in grid.tiles(shapely.box(104.9985, 10.215, 105.00002, 10.22), 10)
+    )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,9 @@ def read(path: Path, text: str | bytes, **columns: str) -> tuple[list[sites.Site
         ("a,2025-02-01,inf,10,3,none", "bad-place", "expected a finite number"),
         ("a,2025-02-01,10,105,3,none", "outside-globe", "latitudes -80..84"),
         ("a,2025-02-01,305,10,3,none", "outside-globe", "longitudes -180..180"),
+        ("a,2025-02-01,1_05,10,3,none", "bad-place", "lon is '1_05'"),
+        ("a,2025-02-01Tgarbage,105,10,3,none", "bad-date", "date is '2025-02-01Tgarbage'"),
+        ("a,2025-02-01,105,10,3,None", "bad-value", "class 'None' is not one of"),
         ("a,soon,105,10,3,none", "bad-date", "date is 'soon'"),
         (
             "a,2023-02-01,105,10,3,none",
@@ -62,8 +66,9 @@ def test_a_bad_row_is_refused_by_a_rule_and_good_rows_stay(
 
 
 def test_places_in_another_reference_system_are_carried_over(tmp_path: Path) -> None:
-    text = "sample_id,x,y,crs,ece\na,640005,1099995,EPSG:32648,2\nb,1,2,EPSG:nope,2\n"
+    text = "sample_id,x,y,crs,ece\na,640005,1099995,EPSG:32648,2\nb,1,2,EPSG:nope,2\nc,1,2,EPSG:4978,2\nd,1,2,EPSG:5773,2\n"
     good, bad = read(tmp_path / "s.csv", text)
+    assert [r.rule for r in bad] == ["unknown-crs"] * 3
     assert good[0].lon == pytest.approx(106.2769, abs=1e-3)
     assert good[0].lat == pytest.approx(9.9484, abs=1e-3)
     assert bad[0].rule == "unknown-crs"
@@ -117,6 +122,13 @@ def test_a_mapped_column_that_the_file_lacks_or_has_twice_is_told(tmp_path: Path
         read(tmp_path / "s.csv", "lon,lat,ece\n1,2,3\n", EC="ece")
     with pytest.raises(InputError, match="two of them are 'ece'"):
         read(tmp_path / "s.csv", "lon,lat,ece,EC\n1,2,3,4\n", EC="ece")
+
+
+def test_letters_written_apart_are_the_same_letters(tmp_path: Path) -> None:
+    """As macOS writes them."""
+    apart = unicodedata.normalize("NFD", "kinh độ,vĩ độ,ece\n105.5,10.5,4\n")
+    good, _ = read(tmp_path / "s.csv", apart, **{"kinh độ": "lon", "vĩ độ": "lat"})
+    assert (good[0].lon, good[0].lat) == (105.5, 10.5)
 
 
 def test_no_file_is_told(tmp_path: Path) -> None:
