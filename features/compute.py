@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from features import kernel
+from features import sar
 from features.bands import BANDS, LAYERS, OPTICAL
 from features.spec import FeatureSpec
 
@@ -21,6 +21,8 @@ def block(
     spec: FeatureSpec,
     out: NDArray[np.float32] | None = None,
     dates: Mapping[str, NDArray[np.datetime64]] | None = None,
+    orbits: Mapping[str, NDArray[np.integer[Any]]] | None = None,
+    until: np.datetime64 | None = None,
 ) -> NDArray[np.float32]:
     """Features of one block of pixels.
 
@@ -33,18 +35,30 @@ def block(
     out
         Optional C-contiguous float32 (feature, y, x) to fill; overwritten whole.
     dates
-        Sensor name -> datetime64[D] of the stack's dates; none of today's statistics needs it.
+        Sensor name -> datetime64[D] of the stack's dates, in any order; needed by statistics of time
+        (slopes, Mann-Kendall, harmonics, runs, ages) and by windows that ask the day of the year.
+    orbits
+        Sensor name -> number of each date's relative orbit: that sensor's statistics are made
+        per orbit and then combined (see ``sar``). Without it all dates are one series.
+    until
+        The day to which ages count; the sensor's last date where it is not given.
 
     Returns float32 (feature, y, x), NaN where a feature has no seen value.
-    Raises ValueError for a missing band, a wrong dtype or shapes that do not match.
+    Raises ValueError for a missing band, a wrong dtype, shapes that do not match, missing dates.
+
+    Memory: beside ``out``, 4 (series + 4) dates + 7,000 bytes times 256 pixels, however large the
+    block, where a series is a formula in a window; Theil-Sen slopes add 128 bytes a pair of dates;
+    arrays that are not C-contiguous are copied. With several orbits, see ``sar``.
     """
     shape = _check(stack, spec)
+    dates = _check_dates(stack, spec, dates or {}, "dates")
+    orbits = _check_dates(stack, spec, orbits or {}, "orbits")
     expected = (len(spec.features), *shape)
     if out is None:
         out = np.empty(expected, np.float32)
     elif out.shape != expected or out.dtype != np.float32 or not out.flags.c_contiguous:
         raise ValueError(f"out is {out.dtype} {out.shape}; expected C-contiguous float32 {expected}")
-    kernel.run(spec, stack, out)
+    sar.run(spec, stack, out, dates, orbits, until)
     for row, feature in enumerate(spec.features):
         if feature.statistic is None:
             out[row] = stack[feature.formula]
@@ -88,6 +102,30 @@ def cube(stack: xr.Dataset | Mapping[str, xr.Dataset], spec: FeatureSpec) -> xr.
         keep_attrs=False,
     )
     return result.transpose("feature", "y", "x").assign_coords(feature=list(spec.names))  # type: ignore[no-any-return]
+
+
+def _check_dates(
+    stack: Stack, spec: FeatureSpec, given: Mapping[str, NDArray[Any]], what: str
+) -> dict[str, NDArray[Any]]:
+    """What is ``given`` for the sensors of ``spec``, one entry a date."""
+    lengths = {BANDS[b]: len(stack[b]) for b in spec.bands if b not in LAYERS}
+    found = {sensor: np.asarray(values) for sensor, values in given.items() if sensor in lengths}
+    for sensor, values in found.items():
+        kind = "M" if what == "dates" else "iu"
+        if values.shape != (lengths[sensor],) or (values.dtype.kind not in kind and values.size):
+            raise ValueError(
+                f"{what}[{sensor!r}] is {values.dtype} {values.shape}; "
+                f"expected {'datetime64[D]' if what == 'dates' else 'whole numbers'} ({lengths[sensor]},)"
+            )
+        if what == "dates" and np.isnat(values).any():
+            raise ValueError(f"dates[{sensor!r}] holds NaT; expected a date for each time step")
+    for feature in spec.features:
+        if what == "dates" and feature.timed and feature.parsed.sensor not in found:
+            raise ValueError(
+                f"feature {feature.name!r} needs the dates of {feature.parsed.sensor}; "
+                f"dates has {sorted(given) or 'none'}"
+            )
+    return found
 
 
 def _check(stack: Stack, spec: FeatureSpec) -> tuple[int, int]:
