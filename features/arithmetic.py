@@ -77,6 +77,17 @@ def _reflectance(builder: Any, number: Any) -> Any:
     return builder.select(seen, exact, _NAN)
 
 
+def _scaled(builder: Any, value: Any) -> Any:
+    """round(value * 10000) as int16, held within -32767 and 32767; -32768 for NaN."""
+    number = builder.fmul(value, ir.Constant(_FLOAT, 10000.0))
+    for sign, edge in (("<", 32767.0), (">", -32767.0)):
+        held = builder.fcmp_ordered(sign, number, ir.Constant(_FLOAT, edge))
+        number = builder.select(held, number, ir.Constant(_FLOAT, edge))
+    nearest = _call(builder, "rint", number)
+    whole = builder.trunc(builder.fptosi(nearest, ir.IntType(32)), ir.IntType(16))
+    return builder.select(_nan(builder, value), ir.Constant(ir.IntType(16), -32768), whole)
+
+
 finite = _operation(types.float32, of=(types.float32,), make=_finite)
 divide = _operation(types.float32, of=(types.float32, types.float32), make=_divide)
 smaller = _operation(types.float32, of=(types.float32, types.float32), make=_smaller)
@@ -87,6 +98,7 @@ square_root = _operation(
 )
 magnitude = _operation(types.float32, of=(types.float32,), make=lambda builder, a: _call(builder, "fabs", a))
 reflectance = _operation(types.float32, of=(types.uint16,), make=_reflectance)
+scaled = _operation(types.int16, of=(types.float32,), make=_scaled)
 #: ``where(rule, value)``: the value where the rule holds, else NaN.
 where = _operation(
     types.float32,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from features import sar
+from features import kernel, sar
 from features.bands import BANDS, LAYERS, OPTICAL
-from features.spec import FeatureSpec
+from features.formula import parse
+from features.indices import INDICES, Index
+from features.spec import FeatureSpec, formula_of
 
 Stack = Mapping[str, NDArray[Any]]
 
@@ -62,6 +64,60 @@ def block(
     for row, feature in enumerate(spec.features):
         if feature.statistic is None:
             out[row] = stack[feature.formula]
+    return out
+
+
+def indices_of(
+    stack: Stack,
+    names: Iterable[str],
+    out: NDArray[np.float32] | NDArray[np.int16] | None = None,
+    indices: Mapping[str, Index] = INDICES,
+) -> NDArray[Any]:
+    """Indices of one date, or of each date of a stack: values, no statistics.
+
+    Parameters
+    ----------
+    stack
+        Band name -> array, all of one shape, such as (y, x). Sentinel-2 as uint16 reflectance x 10000,
+        0 = unseen, or (composites) float32 reflectance, NaN = unseen; Sentinel-1 as float32 power.
+    names
+        Names of ``indices`` or of bands.
+    out
+        Optional C-contiguous (index, y, x) to fill: float32, or int16 for ten-thousandths, rounded and
+        held within -32767 and 32767, with -32768 for NaN.
+
+    Returns float32 (index, y, x) or ``out``; NaN where a band is unseen or the formula undefined.
+    Raises ValueError for an unknown name, a missing band, a wrong dtype or shapes that do not match.
+    """
+    formulas = [parse(formula_of(name, indices)) for name in names]
+    if not formulas:
+        raise ValueError("no indices given; expected at least one, such as ndvi")
+    bands = [band for band in BANDS if any(band in formula.bands for formula in formulas)]
+    missing = [band for band in bands if band not in stack]
+    if missing:
+        raise ValueError(f"stack lacks band(s) {missing}; it has {sorted(stack)}")
+    shape = stack[bands[0]].shape
+    for band in bands:
+        allowed = ("uint16", "float32") if BANDS[band] == OPTICAL else ("float32",)
+        if str(stack[band].dtype) not in allowed or stack[band].shape != shape:
+            raise ValueError(
+                f"band {band!r} is {stack[band].dtype} {stack[band].shape}; "
+                f"expected {' or '.join(allowed)} {shape}"
+            )
+    expected = (len(formulas), *shape)
+    if out is None:
+        out = np.empty(expected, np.float32)
+    elif out.shape != expected or out.dtype not in (np.float32, np.int16) or not out.flags.c_contiguous:
+        raise ValueError(
+            f"out is {out.dtype} {out.shape}; expected C-contiguous float32 or int16 {expected}"
+        )
+    for key in dict.fromkeys((f.sensor, str(stack[f.bands[0]].dtype)) for f in formulas):
+        rows = [k for k, f in enumerate(formulas) if (f.sensor, str(stack[f.bands[0]].dtype)) == key]
+        whole = len(rows) == len(formulas)
+        part = out if whole else np.empty((len(rows), *shape), out.dtype)
+        kernel.run_indices([formulas[k] for k in rows], stack, part)
+        if not whole:
+            out[rows] = part
     return out
 
 

@@ -9,6 +9,7 @@ It is written aside and renamed, so processes that start together do no harm to 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import inspect
@@ -16,7 +17,8 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -27,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import arithmetic, network, temporal, trend
-from features.bands import OPTICAL
+from features.bands import BANDS, OPTICAL
 from features.expression import Graph
-from features.formula import parse, rule
+from features.formula import Formula, parse, rule
 from features.network import NARROW, STRIP, padded
 from features.spec import Feature, FeatureSpec
 
@@ -73,7 +75,7 @@ _HEADER = (
     _TYPES
     + '''
 from features.arithmetic import (
-    divide, exponential, finite, larger, logarithm, magnitude, power, reflectance, smaller, square_root, where
+    divide, exponential, finite, larger, logarithm, magnitude, power, reflectance, scaled, smaller, square_root, where
 )
 
 f32 = np.float32
@@ -108,19 +110,21 @@ def {name}(reduce, stack, order, doy, days, until, table, rows, merges, slope_ro
 
 _ONE_DATE = '''
 @njit(
-    types.void(types.UniTuple(types.Array(types.{kind}, 1, "C", readonly=True), {bands}), ROWS),
+    types.void(types.UniTuple(types.Array(types.{kind}, 1, "C", readonly=True), {bands}), types.Array(types.{made}, 2, "C")),
     nogil=True, cache=True, error_model="numpy",
 )
-def {name}(stack, out):
+def indices(stack, out):
     pixels = stack[0].shape[0]
     seen = np.empty({bands} * STRIP, np.float32)
     values = np.empty({series} * STRIP, np.float32)
     for x in range(0, pixels, STRIP):
         n = min(STRIP, pixels - x)
-        read_{name}(stack, x, n, seen)
-        formulas_{name}(seen, NAN, values)
+        read_indices(stack, x, n, seen)
+        formulas_indices(seen, NAN, values)
         for k in range({series}):
-            out[k, x : x + n] = values[k * STRIP : k * STRIP + n]
+            row, place = values[k * STRIP : (k + 1) * STRIP], out[k, x : x + n]
+            for i in range(n):
+                place[i] = {convert}(row[i])
 '''
 
 _LOCK = threading.Lock()
@@ -142,7 +146,7 @@ def source(spec: FeatureSpec) -> str:
     for sensor in _sensors(spec):
         series, bands, name = _series(spec, sensor), _bands(spec, sensor), function_name(sensor)
         kind = "uint16" if sensor == OPTICAL else "float32"
-        parts.append(_reader(name, bands, kind, "[t, x + i]", "t, "))
+        parts.append(_reader(name, bands, kind, "[t, x : x + n]", "t, "))
         parts.append(_formulas(name, bands, series))
         parts.append(
             _SEASON.format(name=name, kind=kind, bands=len(bands), series=len(series), narrow=NARROW)
@@ -150,13 +154,27 @@ def source(spec: FeatureSpec) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+@lru_cache(maxsize=64)
+def source_of_indices(formulas: tuple[str, ...], bands: tuple[str, ...], kind: str, made: str) -> str:
+    """Source text of ``indices(stack, out)``: formulas of one date, from 1-D bands of dtype ``kind``.
+
+    ``out`` (formula, pixel) has dtype ``made``: float32, or int16 in ten-thousandths with -32768 for NaN.
+    """
+    convert = "scaled" if made == "int16" else "f32"
+    season = _ONE_DATE.format(
+        kind=kind, made=made, bands=len(bands), series=len(formulas), convert=convert
+    )
+    series = [(text, None) for text in formulas]
+    parts = [_HEADER, _reader("indices", bands, kind, "[x : x + n]", ""), _formulas("indices", bands, series)]
+    return "\n\n".join([*parts, season]) + "\n"
+
+
 def _reader(name: str, bands: Sequence[str], kind: str, place: str, date: str) -> str:
     """Function that brings a strip of all bands as float32 with NaN = unseen into flat ``seen``."""
     lines = ["@njit(nogil=True)", f"def read_{name}(stack, {date}x, n, seen):"]
     for k in range(len(bands)):
-        value = f"stack[{k}]{place}"
-        value = f"reflectance({value})" if kind == "uint16" else value
-        lines += ["    for i in range(n):", f"        seen[{k} * STRIP + i] = {value}"]
+        value = "reflectance(row[i])" if kind == "uint16" else "row[i]"
+        lines += [f"    row = stack[{k}]{place}", "    for i in range(n):", f"        seen[{k} * STRIP + i] = {value}"]
     return "\n".join([*lines, f"    for k in range({len(bands)}):", "        seen[k * STRIP + n : (k + 1) * STRIP] = NAN"])
 
 
@@ -235,6 +253,15 @@ def run(
         )  # fmt: skip
 
 
+def run_indices(formulas: Sequence[Formula], stack: Mapping[str, NDArray[Any]], out: NDArray[Any]) -> None:
+    """Fill ``out`` (formula, ...) with formulas over bands of one sensor and one dtype."""
+    bands = tuple(band for band in BANDS if any(band in formula.bands for formula in formulas))
+    arrays = [np.ascontiguousarray(stack[band]) for band in bands]
+    texts = tuple(formula.text for formula in formulas)
+    module = load(source_of_indices(texts, bands, str(arrays[0].dtype), str(out.dtype)))
+    module.indices(tuple(array.reshape(-1) for array in arrays), out.reshape(len(out), -1))
+
+
 def _flat(band: NDArray[Any]) -> NDArray[Any]:
     return band.reshape(len(band), band.shape[1] * band.shape[2])
 
@@ -270,8 +297,18 @@ def _load(text: str, kind: str) -> ModuleType:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    with _alone(path.with_suffix(".lock")):
+        spec.loader.exec_module(module)
     return module
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process compiles while the others wait for what it leaves in the cache."""
+    with path.open("a") as file:
+        with suppress(OSError):  # a file system without locks: compile side by side
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def load(text: str, kind: str = "kernel") -> ModuleType:

@@ -191,6 +191,16 @@ def _feature(name: str, indices: Mapping[str, Index], windows: Mapping[str, str]
 
 
 def _formula(subject: str, feature: str, indices: Mapping[str, Index]) -> str:
+    try:
+        return formula_of(subject, indices)
+    except FormulaError:
+        raise
+    except ValueError as error:
+        raise ValueError(str(error).replace(repr(subject), f"{subject!r} in feature {feature!r}", 1)) from None
+
+
+def formula_of(subject: str, indices: Mapping[str, Index] = INDICES) -> str:
+    """Formula text of an index or a band with dates. Raises ValueError for an unknown name."""
     if subject in indices:
         return parse(indices[subject].formula).text
     if subject in BANDS and subject not in LAYERS:
@@ -198,6 +208,4 @@ def _formula(subject: str, feature: str, indices: Mapping[str, Index]) -> str:
     known = [*indices, *(band for band in BANDS if band not in LAYERS)]
     near = difflib.get_close_matches(subject, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ValueError(
-        f"unknown index or band {subject!r} in feature {feature!r}; {hint}known: {', '.join(known)}"
-    )
+    raise ValueError(f"unknown index or band {subject!r}; {hint}known: {', '.join(known)}")
