@@ -28,7 +28,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from features import arithmetic, network, temporal, trend
+from features import arithmetic, columns, network, temporal, trend
 from features.bands import BANDS, OPTICAL
 from features.expression import Graph
 from features.formula import Formula, parse, rule
@@ -44,6 +44,7 @@ import numpy as np
 from numba import from_dtype, njit, types
 
 from features import temporal
+from features.columns import prefetch
 from features.network import STRIP
 
 INTEGER, NUMBER = types.int64, types.float64
@@ -54,7 +55,7 @@ WHOLES = types.Array(types.int32, 1, "C")
 PAIRS = types.Array(types.int64, 2, "C")
 ROWS = types.Array(types.float32, 2, "C")
 TABLE = types.Array(from_dtype(temporal.JOB), 1, "C")
-SCRATCH = types.NamedTuple((FLOATS, FLOATS, FLOATS, DOUBLES, WHOLES, WHOLES), temporal.Scratch)
+SCRATCH = types.NamedTuple((FLOATS, FLOATS, FLOATS, FLOATS, DOUBLES, WHOLES, WHOLES), temporal.Scratch)
 REDUCE = types.void(
     FLOATS, INTEGER, DOUBLES, NUMBER, TABLE, PAIRS, PAIRS, SCRATCH, ROWS, INTEGER, INTEGER
 )
@@ -96,7 +97,8 @@ def {name}(reduce, stack, order, doy, days, until, table, rows, merges, slope_ro
     seen = np.empty({bands} * STRIP, np.float32)
     values = np.empty(dates * {series} * STRIP, np.float32)
     scratch = temporal.Scratch(
-        np.empty(rows * STRIP, np.float32), np.empty(slope_rows * {narrow}, np.float32),
+        np.empty(rows * STRIP, np.float32),
+        np.empty(slope_rows * {narrow}, np.float32), np.empty(slope_rows * {narrow}, np.float32),
         np.empty(2 * STRIP, np.float32), np.empty(8 * STRIP, np.float64),
         np.empty(STRIP, np.int32), np.empty(STRIP, np.int32),
     )
@@ -171,10 +173,13 @@ def source_of_indices(formulas: tuple[str, ...], bands: tuple[str, ...], kind: s
 
 def _reader(name: str, bands: Sequence[str], kind: str, place: str, date: str) -> str:
     """Function that brings a strip of all bands as float32 with NaN = unseen into flat ``seen``."""
+    line = 64 // np.dtype(kind).itemsize
     lines = ["@njit(nogil=True)", f"def read_{name}(stack, {date}x, n, seen):"]
     for k in range(len(bands)):
         value = "reflectance(row[i])" if kind == "uint16" else "row[i]"
         lines += [f"    row = stack[{k}]{place}", "    for i in range(n):", f"        seen[{k} * STRIP + i] = {value}"]
+        # The hardware foresees one long row, not a short one of each date.
+        lines += [f"    for i in range(STRIP, 2 * STRIP, {line}):", "        prefetch(row, i)"]
     return "\n".join([*lines, f"    for k in range({len(bands)}):", "        seen[k * STRIP + n : (k + 1) * STRIP] = NAN"])
 
 
@@ -285,7 +290,7 @@ def _calendar(
 
 @lru_cache(maxsize=64)
 def _load(text: str, kind: str) -> ModuleType:
-    helpers = [inspect.getsource(module) for module in (arithmetic, network, temporal, trend)]
+    helpers = [inspect.getsource(module) for module in (arithmetic, columns, network, temporal, trend)]
     digest = hashlib.sha256("\0".join([text, *helpers, numba.__version__]).encode()).hexdigest()[:20]
     name = f"phusa_{kind}_{digest}"
     path = _folder() / f"{name}.py"

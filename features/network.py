@@ -15,6 +15,8 @@ from numba import njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from features.columns import LANES, Rows, all_lanes, seen
+
 #: Pixels handled at a time: values of all indices and dates of a strip stay in the core's cache.
 STRIP = 256
 #: Pixels handled at a time where each pair of dates has a value.
@@ -22,8 +24,7 @@ NARROW = 64
 #: Rows that one unrolled network sorts.
 LARGEST = 32
 
-_LANES = 16
-_VECTOR = ir.VectorType(ir.FloatType(), _LANES)
+_INT = ir.IntType(64)
 
 
 def comparators(rows: int, sorted_runs: int = 1) -> list[tuple[int, int]]:
@@ -47,88 +48,95 @@ def merges(rows: int) -> NDArray[np.int64]:
     return np.array(comparators(rows, LARGEST), np.int64).reshape(-1, 2)
 
 
-def _unrolled(rows: int, width: int) -> Any:
-    """Intrinsic that sorts ``rows`` rows of ``_LANES`` columns in place, row r at ``first + r * width``."""
+def _unrolled(rows: int) -> Any:
+    """Intrinsic that sorts ``dates`` <= ``rows`` rows of 16 columns into ``target``.
+
+    Date t is read at ``first + t * width`` and row r written at ``place + r * row``; unseen dates
+    (NaN) and rows beyond the dates are +inf.
+    """
 
     @intrinsic  # type: ignore[untyped-decorator]
-    def network(_context: Any, values: Any, first: Any) -> Any:
+    def network(
+        _context: Any, values: Any, first: Any, width: Any, dates: Any, target: Any, place: Any, row: Any
+    ) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            array = context.make_array(signature.args[0])(context, builder, arguments[0])
-            top = builder.gep(array.data, [arguments[1]])
-            places = [
-                builder.bitcast(
-                    builder.gep(top, [ir.Constant(ir.IntType(64), row * width)]), _VECTOR.as_pointer()
-                )
-                for row in range(rows)
-            ]
-            held = [builder.load(place, align=4) for place in places]
+            source, result = (Rows(context, builder, signature.args[k], arguments[k]) for k in (0, 4))
+            _, first, width, dates, _, place, row = arguments
+            infinite = all_lanes(source.vector, float("inf"))
+            held = []
+            for k in range(rows):
+                # Where the row is beyond the dates the first is read in its stead.
+                there = builder.icmp_signed("<", ir.Constant(_INT, k), dates)
+                offset = builder.select(there, builder.mul(width, ir.Constant(_INT, k)), ir.Constant(_INT, 0))
+                vector = source.load(builder.add(first, offset))
+                vector = builder.select(seen(builder, vector), vector, infinite)
+                held.append(builder.select(there, vector, infinite))
             for a, b in comparators(rows):
                 less = builder.fcmp_ordered("<", held[a], held[b])
                 held[a], held[b] = (
                     builder.select(less, held[a], held[b]),
                     builder.select(less, held[b], held[a]),
                 )
-            for place, vector in zip(places, held, strict=True):
-                builder.store(vector, place, align=4)
+            for k, vector in enumerate(held):
+                result.store(vector, builder.add(place, builder.mul(row, ir.Constant(_INT, k))))
             return context.get_dummy_value()
 
-        return types.void(values, first), generate
+        return types.void(values, first, width, dates, target, place, row), generate
 
     return network
 
 
-def _sorter(width: int) -> Any:
-    """``sort(values, rows, merges)``: each column of flat (rows, ``width``) float32 in rising order, no NaN."""
-    two, four, eight, twelve, sixteen, twenty, twenty_four, whole = (
-        _unrolled(rows, width) for rows in (2, 4, 8, 12, 16, 20, 24, LARGEST)
-    )
-
-    @njit(nogil=True)
-    def few(values, first, rows):  # type: ignore[no-untyped-def]
-        for i in range(first, first + width, _LANES):
-            if rows == 2:
-                two(values, i)
-            elif rows == 4:
-                four(values, i)
-            elif rows == 8:
-                eight(values, i)
-            elif rows == 12:
-                twelve(values, i)
-            elif rows == 16:
-                sixteen(values, i)
-            elif rows == 20:
-                twenty(values, i)
-            elif rows == 24:
-                twenty_four(values, i)
-            else:
-                whole(values, i)
-
-    @njit(nogil=True)
-    def sort(values, rows, merges):  # type: ignore[no-untyped-def]
-        if rows <= LARGEST:
-            if rows > 1:
-                few(values, 0, rows)
-            return
-        for run in range(0, rows, LARGEST):
-            few(values, run * width, LARGEST)
-        for k in range(merges.shape[0]):
-            upper = values[merges[k, 0] * width : (merges[k, 0] + 1) * width]
-            lower = values[merges[k, 1] * width : (merges[k, 1] + 1) * width]
-            for i in range(width):
-                a, b = upper[i], lower[i]
-                upper[i] = a if a < b else b
-                lower[i] = b if a < b else a
-
-    return sort
+_four, _eight, _twelve, _sixteen, _twenty, _twenty_four, _whole = (
+    _unrolled(rows) for rows in (4, 8, 12, 16, 20, 24, LARGEST)
+)
 
 
-sort_strip = _sorter(STRIP)
-sort_narrow = _sorter(NARROW)
+@njit(nogil=True)
+def _run(values, first, width, dates, target, place, row, rows):  # type: ignore[no-untyped-def]
+    """Sort one run of at most ``LARGEST`` dates of all columns of a row."""
+    for i in range(0, row, LANES):
+        if rows == 4:
+            _four(values, first + i, width, dates, target, place + i, row)
+        elif rows == 8:
+            _eight(values, first + i, width, dates, target, place + i, row)
+        elif rows == 12:
+            _twelve(values, first + i, width, dates, target, place + i, row)
+        elif rows == 16:
+            _sixteen(values, first + i, width, dates, target, place + i, row)
+        elif rows == 20:
+            _twenty(values, first + i, width, dates, target, place + i, row)
+        elif rows == 24:
+            _twenty_four(values, first + i, width, dates, target, place + i, row)
+        else:
+            _whole(values, first + i, width, dates, target, place + i, row)
+
+
+@njit(nogil=True)
+def sort(values, first, width, dates, target, row, merges):  # type: ignore[no-untyped-def]
+    """Sort ``dates`` > 0 rows of ``values`` into flat (padded(dates), row) ``target``, rising, then +inf.
+
+    Date t of ``values`` lies at ``first + t * width``; ``row`` is a multiple of 16, ``merges`` those of
+    the padded rows. Unseen dates (NaN) go to the end as +inf.
+    """
+    rows = target.shape[0] // row
+    if rows <= LARGEST:
+        _run(values, first, width, dates, target, 0, row, rows)
+        return
+    for top in range(0, rows, LARGEST):
+        left = min(dates - top, LARGEST)
+        _run(values, first + top * width, width, left, target, top * row, row, LARGEST)
+    for k in range(merges.shape[0]):
+        upper = target[merges[k, 0] * row : (merges[k, 0] + 1) * row]
+        lower = target[merges[k, 1] * row : (merges[k, 1] + 1) * row]
+        for i in range(row):
+            a, b = upper[i], lower[i]
+            upper[i] = a if a < b else b
+            lower[i] = b if a < b else a
 
 
 def padded(rows: int) -> int:
-    """Rows that ``sort`` wants for ``rows`` values; the rest is filled with +inf."""
-    for size in (1, 2, 4, 8, 12, 16, 20, 24):
+    """Rows that ``sort`` writes for a number of dates."""
+    for size in (4, 8, 12, 16, 20, 24):
         if rows <= size:
             return size
     return -(-rows // LARGEST) * LARGEST

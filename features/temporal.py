@@ -15,8 +15,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from features import trend
-from features.network import STRIP, padded, sort_strip
+from features import columns, trend
+from features.columns import LANES
+from features.network import STRIP, sort
 
 F32 = np.float32
 NAN = np.float32(np.nan)
@@ -108,8 +109,8 @@ def statistic(name: str) -> Statistic:
 def jobs(rows: Sequence[tuple[int, Statistic, int, int]]) -> NDArray[np.void]:
     """Table for ``reduce`` from (series, statistic, other series, output row).
 
-    In order of series, and within one by kind: what several jobs share is made once, and means stand
-    in their buffer until the spreads about them are made.
+    In order of series, and within one by kind: what several jobs share is made once, and stands in its
+    buffer until they are done.
     """
     full = [(series, s.kind, s.value, other, row) for series, s, other, row in rows]
     return np.array(sorted(full, key=lambda job: (job[0], min(job[1], AMPLITUDE), job[2])), JOB)
@@ -120,8 +121,10 @@ class Scratch(NamedTuple):
 
     ordered: NDArray[np.float32]
     """Seen values of each pixel in rising order, flat (padded dates, STRIP)."""
+    pairs: NDArray[np.float32]
+    """Slopes between pairs of dates, flat (pair, NARROW); empty where no feature asks."""
     slopes: NDArray[np.float32]
-    """Slopes between pairs of dates, flat (padded pairs, NARROW); empty where no feature asks."""
+    """The same in rising order."""
     single: NDArray[np.float32]
     double: NDArray[np.float64]
     """Accumulators, flat (k, STRIP)."""
@@ -150,10 +153,10 @@ def reduce(values, width, days, until, table, merges, slope_merges, scratch, out
         kind = job.kind
         if (kind == PERCENTILE or kind == RANGE or kind == MK_VARIANCE or kind == MK_P) and not sorted_:
             sorted_ = True
-            _order(values, first, width, days.shape[0], scratch.ordered, merges)
+            sort(values, first, width, days.shape[0], scratch.ordered, STRIP, merges)
         if (kind == MEAN or kind == STD) and not averaged:
             averaged = True
-            _mean(values, first, width, days.shape[0], scratch.seen, scratch.double)
+            _moments(values, first, width, days.shape[0], scratch.double)
         if kind == COUNT:
             for i in range(STRIP):
                 target[i] = F32(scratch.seen[i])
@@ -161,7 +164,8 @@ def reduce(values, width, days, until, table, merges, slope_merges, scratch, out
             for i in range(STRIP):
                 target[i] = F32(scratch.double[i])
         elif kind == STD:
-            _std(values, first, width, days.shape[0], scratch.seen, scratch.double, target)
+            for i in range(STRIP):
+                target[i] = F32(np.sqrt(scratch.double[STRIP + i]))
         elif kind == PERCENTILE:
             _percentile(scratch.ordered, scratch.seen, job.value, target)
         elif kind == RANGE:
@@ -177,7 +181,7 @@ def reduce(values, width, days, until, table, merges, slope_merges, scratch, out
         elif kind == SLOPE:
             trend.slope(values, first, width, days, scratch.seen, scratch.double, target)
         elif kind == SEN:
-            trend.sen(values, first, width, days, scratch.slopes, slope_merges, scratch.whole, target)
+            trend.sen(values, first, width, days, scratch.pairs, scratch.slopes, slope_merges, scratch.whole, target)
         elif kind == MK_S:
             trend.score(values, first, width, days.shape[0], scratch.seen, scratch.whole, target)
         elif kind == MK_VARIANCE:
@@ -205,69 +209,21 @@ def _write(target, row, x, n):  # type: ignore[no-untyped-def]
 
 @njit(nogil=True)
 def _count(values, first, width, dates, seen):  # type: ignore[no-untyped-def]
-    for i in range(STRIP):
-        seen[i] = 0
-    for t in range(dates):
-        row = values[first + t * width : first + t * width + STRIP]
-        for i in range(STRIP):
-            seen[i] += np.int32(row[i] == row[i])
+    for i in range(0, STRIP, LANES):
+        columns.count(values, first + i, width, dates, seen, i)
 
 
 @njit(nogil=True)
-def _order(values, first, width, dates, ordered, merges):  # type: ignore[no-untyped-def]
-    """Seen values in rising order, then +inf."""
-    for t in range(dates):
-        row = values[first + t * width : first + t * width + STRIP]
-        place = ordered[t * STRIP : (t + 1) * STRIP]
-        for i in range(STRIP):
-            place[i] = row[i] if row[i] == row[i] else INFINITY
-    rows = ordered.shape[0] // STRIP
-    for k in range(dates * STRIP, rows * STRIP):
-        ordered[k] = INFINITY
-    sort_strip(ordered, rows, merges)
-
-
-@njit(nogil=True, error_model="numpy")
-def _mean(values, first, width, dates, seen, double):  # type: ignore[no-untyped-def]
-    """Means to the first row of ``double``."""
-    total = double[:STRIP]
-    for i in range(STRIP):
-        total[i] = 0.0
-    for t in range(dates):
-        row = values[first + t * width : first + t * width + STRIP]
-        for i in range(STRIP):
-            total[i] += np.float64(row[i]) if row[i] == row[i] else 0.0
-    for i in range(STRIP):
-        total[i] = total[i] / seen[i] if seen[i] > 0 else np.nan
-
-
-@njit(nogil=True, error_model="numpy")
-def _std(values, first, width, dates, seen, double, target):  # type: ignore[no-untyped-def]
-    """Population standard deviation (ddof 0) about the mean in ``double``, so that nothing cancels."""
-    mean, squares = double[:STRIP], double[STRIP : 2 * STRIP]
-    for i in range(STRIP):
-        squares[i] = 0.0
-    for t in range(dates):
-        row = values[first + t * width : first + t * width + STRIP]
-        for i in range(STRIP):
-            distance = np.float64(row[i]) - mean[i] if row[i] == row[i] else 0.0
-            squares[i] += distance * distance
-    for i in range(STRIP):
-        target[i] = F32(np.sqrt(squares[i] / seen[i])) if seen[i] > 0 else NAN
+def _moments(values, first, width, dates, double):  # type: ignore[no-untyped-def]
+    """Means and population variances to the first rows of ``double``."""
+    for i in range(0, STRIP, LANES):
+        columns.moments(values, first + i, width, dates, double[:STRIP], double[STRIP : 2 * STRIP], i)
 
 
 @njit(nogil=True)
 def _percentile(ordered, seen, rank, target):  # type: ignore[no-untyped-def]
-    """Linear percentile of rising values (Hyndman & Fan 1996, type 7)."""
-    for i in range(STRIP):
-        last = max(seen[i] - 1, 0)
-        place = rank * last
-        low = np.uint32(place)
-        high = min(low + np.uint32(1), np.uint32(last))
-        bottom = ordered[low * np.uint32(STRIP) + np.uint32(i)]
-        top = ordered[high * np.uint32(STRIP) + np.uint32(i)]
-        value = bottom + (place - low) * (np.float64(top) - np.float64(bottom))
-        target[i] = F32(value) if seen[i] > 0 else NAN
+    for i in range(0, STRIP, LANES):
+        columns.percentile(ordered, ordered.shape[0] // STRIP, STRIP, seen, rank, target, i)
 
 
 @njit(nogil=True)
@@ -328,7 +284,3 @@ def _run(values, first, width, days, threshold, sign, seen, single, target):  # 
             length = day - opened + F32(1.0)
             target[i] = length if within and length > target[i] else target[i]
 
-
-def rows_of(dates: int) -> int:
-    """Rows of ``Scratch.ordered`` for a number of dates."""
-    return padded(max(dates, 1))

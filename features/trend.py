@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numba import njit
 
-from features.network import NARROW, STRIP, sort_narrow
+from features.network import NARROW, STRIP, sort
 
 F32 = np.float32
 NAN = np.float32(np.nan)
@@ -52,22 +52,22 @@ def slope(values, first, width, days, seen, double, target):  # type: ignore[no-
 
 
 @njit(nogil=True)
-def sen(values, first, width, days, slopes, merges, count, target):  # type: ignore[no-untyped-def]
+def sen(values, first, width, days, pairs, slopes, merges, count, target):  # type: ignore[no-untyped-def]
     """Median of the slopes a day between all pairs of seen, different dates (Theil 1950, Sen 1968)."""
     for start in range(0, STRIP, NARROW):
-        rows = _slopes(values, first + start, width, days, slopes, count)
-        sort_narrow(slopes, rows, merges)
+        used = _slopes(values, first + start, width, days, pairs, count)
+        if used:
+            sort(pairs, 0, NARROW, used, slopes, NARROW, merges)
         for i in range(NARROW):
-            pairs = count[i]
-            low = slopes[np.uint32(max(pairs - 1, 0) // 2) * np.uint32(NARROW) + np.uint32(i)]
-            high = slopes[np.uint32(pairs // 2) * np.uint32(NARROW) + np.uint32(i)]
+            low = slopes[np.uint32(max(count[i] - 1, 0) // 2) * np.uint32(NARROW) + np.uint32(i)]
+            high = slopes[np.uint32(count[i] // 2) * np.uint32(NARROW) + np.uint32(i)]
             middle = F32(0.5 * (np.float64(low) + np.float64(high)))
-            target[start + i] = middle if pairs > 0 else NAN
+            target[start + i] = middle if count[i] > 0 else NAN
 
 
 @njit(nogil=True, error_model="numpy")
-def _slopes(values, first, width, days, slopes, count):  # type: ignore[no-untyped-def]
-    """Slopes of all pairs, +inf where one is unseen; their numbers to ``count``; returns the padded rows."""
+def _slopes(values, first, width, days, pairs, count):  # type: ignore[no-untyped-def]
+    """Slopes of all pairs of dates, NaN where one is unseen, and their number a pixel; returns the rows."""
     for i in range(NARROW):
         count[i] = 0
     used = 0
@@ -78,16 +78,12 @@ def _slopes(values, first, width, days, slopes, count):  # type: ignore[no-untyp
             if apart <= F32(0.0):
                 continue
             early = values[first + p * width : first + p * width + NARROW]
-            place = slopes[used * NARROW : (used + 1) * NARROW]
+            place = pairs[used * NARROW : (used + 1) * NARROW]
             used += 1
             for i in range(NARROW):
-                rise = (late[i] - early[i]) / apart
-                ok = rise == rise
-                count[i] += np.int32(ok)
-                place[i] = rise if ok else INFINITY
-    for k in range(used * NARROW, slopes.shape[0]):
-        slopes[k] = INFINITY
-    return slopes.shape[0] // NARROW
+                place[i] = (late[i] - early[i]) / apart
+                count[i] += np.int32(place[i] == place[i])
+    return used
 
 
 @njit(nogil=True)
