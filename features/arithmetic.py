@@ -36,13 +36,13 @@ def _operation(result: Any, *, of: tuple[Any, ...], make: Any) -> Any:
     """Numba intrinsic of ``make(builder, *values)``."""
     if len(of) == 1:
 
-        @intrinsic  # type: ignore[untyped-decorator]
+        @intrinsic
         def operation(_context: Any, a: Any) -> Any:
             return result(*of), lambda context, builder, signature, values: make(builder, *values)
 
     else:
 
-        @intrinsic  # type: ignore[untyped-decorator]
+        @intrinsic
         def operation(_context: Any, a: Any, b: Any) -> Any:
             return result(*of), lambda context, builder, signature, values: make(builder, *values)
 

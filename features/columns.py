@@ -55,13 +55,15 @@ def seen(builder: Any, vector: Any) -> Any:
     return builder.fcmp_ordered("ord", vector, vector)
 
 
-def over_dates(builder: Any, rows: Rows, first: Any, width: Any, dates: Any, use: Callable[[Any, Any], None]) -> None:
+def over_dates(
+    builder: Any, rows: Rows, first: Any, width: Any, dates: Any, use: Callable[[Any, Any], None]
+) -> None:
     """Loop that calls ``use(t, values)``."""
     with cgutils.for_range(builder, dates) as loop:
         use(loop.index, rows.load(builder.add(first, builder.mul(loop.index, width))))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def count(_context: Any, values: Any, first: Any, width: Any, dates: Any, target: Any, place: Any) -> Any:
     """Seen dates of 16 pixels, to int32 ``target``."""
 
@@ -80,8 +82,10 @@ def count(_context: Any, values: Any, first: Any, width: Any, dates: Any, target
     return types.void(values, first, width, dates, target, place), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def moments(_context: Any, values: Any, first: Any, width: Any, dates: Any, mean: Any, spread_: Any, place: Any) -> Any:
+@intrinsic
+def moments(
+    _context: Any, values: Any, first: Any, width: Any, dates: Any, mean: Any, spread_: Any, place: Any
+) -> Any:
     """Mean and population variance of 16 pixels, to float64 arrays; NaN for the never seen.
 
     One pass over distances from the first seen value: as that is one of the sample, no more than the
@@ -89,7 +93,9 @@ def moments(_context: Any, values: Any, first: Any, width: Any, dates: Any, mean
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        source, means, variances = (Rows(context, builder, signature.args[k], arguments[k]) for k in (0, 4, 5))
+        source, means, variances = (
+            Rows(context, builder, signature.args[k], arguments[k]) for k in (0, 4, 5)
+        )
         zero = all_lanes(_DOUBLES, 0.0)
         number, total, squares = (cgutils.alloca_once_value(builder, zero) for _ in range(3))
         origin = cgutils.alloca_once_value(builder, zero)
@@ -117,8 +123,10 @@ def moments(_context: Any, values: Any, first: Any, width: Any, dates: Any, mean
     return types.void(values, first, width, dates, mean, spread_, place), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def percentile(_context: Any, ordered: Any, rows: Any, width: Any, seen_: Any, rank: Any, target: Any, place: Any) -> Any:
+@intrinsic
+def percentile(
+    _context: Any, ordered: Any, rows: Any, width: Any, seen_: Any, rank: Any, target: Any, place: Any
+) -> Any:
     """Linear percentile (Hyndman & Fan 1996, type 7) of 16 pixels from rising rows, to float32 ``target``."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -149,7 +157,7 @@ def percentile(_context: Any, ordered: Any, rows: Any, width: Any, seen_: Any, r
     return types.void(ordered, rows, width, seen_, rank, target, place), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def prefetch(_context: Any, values: Any, place: Any) -> Any:
     """Bring the cache line of an item near before it is asked; the place may lie beyond the array."""
 

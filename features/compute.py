@@ -108,9 +108,7 @@ def indices_of(
     if out is None:
         out = np.empty(expected, np.float32)
     elif out.shape != expected or out.dtype not in (np.float32, np.int16) or not out.flags.c_contiguous:
-        raise ValueError(
-            f"out is {out.dtype} {out.shape}; expected C-contiguous float32 or int16 {expected}"
-        )
+        raise ValueError(f"out is {out.dtype} {out.shape}; expected C-contiguous float32 or int16 {expected}")
     for key in dict.fromkeys((f.sensor, str(stack[f.bands[0]].dtype)) for f in formulas):
         rows = [k for k, f in enumerate(formulas) if (f.sensor, str(stack[f.bands[0]].dtype)) == key]
         whole = len(rows) == len(formulas)
@@ -121,11 +119,14 @@ def indices_of(
     return out
 
 
-def cube(stack: xr.Dataset | Mapping[str, xr.Dataset], spec: FeatureSpec) -> xr.DataArray:
+def cube(
+    stack: xr.Dataset | Mapping[str, xr.Dataset], spec: FeatureSpec, until: np.datetime64 | None = None
+) -> xr.DataArray:
     """Features of labelled stacks, lazy where the stacks are Dask arrays.
 
     ``stack`` is one Dataset, or one a sensor (sensors differ in dates), with dims (time, y, x).
-    Returns float32 (feature, y, x) with the stack's y and x.
+    Dates are those of the coordinate ``time``; a coordinate ``orbit`` along it is the relative orbit.
+    Returns float32 (feature, y, x) with the stack's y and x, the values of ``block``.
     """
     sets = (
         list(stack.values()) if isinstance(stack, Mapping) and not isinstance(stack, xr.Dataset) else [stack]
@@ -134,18 +135,21 @@ def cube(stack: xr.Dataset | Mapping[str, xr.Dataset], spec: FeatureSpec) -> xr.
     missing = [band for band in spec.bands if band not in arrays]
     if missing:
         raise ValueError(f"stack lacks band(s) {missing}; it has {sorted(arrays)}")
+    dates = _along_time(arrays, spec, "time")
+    orbits = _along_time(arrays, spec, "orbit")
     core = [[] if b in LAYERS else [f"time_{BANDS[b]}"] for b in spec.bands]
     inputs = [
         arrays[b]
         if b in LAYERS
-        else arrays[b].rename(time=f"time_{BANDS[b]}").drop_vars(f"time_{BANDS[b]}", errors="ignore")
+        else arrays[b].drop_vars(["time", "orbit"], errors="ignore").rename(time=f"time_{BANDS[b]}")
         for b in spec.bands
     ]
 
     def run(*parts: NDArray[Any]) -> NDArray[np.float32]:
         # apply_ufunc puts the core dimension last; kernels want dates first and contiguous.
         ready = [p if b in LAYERS else np.moveaxis(p, -1, 0) for b, p in zip(spec.bands, parts, strict=True)]
-        return np.moveaxis(block(dict(zip(spec.bands, ready, strict=True)), spec), 0, -1)
+        made = block(dict(zip(spec.bands, ready, strict=True)), spec, None, dates, orbits, until)
+        return np.moveaxis(made, 0, -1)
 
     result = xr.apply_ufunc(
         run,
@@ -158,6 +162,15 @@ def cube(stack: xr.Dataset | Mapping[str, xr.Dataset], spec: FeatureSpec) -> xr.
         keep_attrs=False,
     )
     return result.transpose("feature", "y", "x").assign_coords(feature=list(spec.names))  # type: ignore[no-any-return]
+
+
+def _along_time(arrays: Mapping[str, xr.DataArray], spec: FeatureSpec, name: str) -> dict[str, NDArray[Any]]:
+    """Sensor -> the coordinate ``name`` of its bands, where they have it along time."""
+    return {
+        BANDS[b]: arrays[b][name].values
+        for b in spec.bands
+        if name in arrays[b].coords and arrays[b][name].dims == ("time",)
+    }
 
 
 def _check_dates(

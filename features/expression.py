@@ -38,7 +38,7 @@ class Graph:
     """
 
     def __init__(self) -> None:
-        self._nodes: dict[tuple[str | int, ...], int] = {}
+        self._nodes: dict[tuple[str, tuple[int, ...]], int] = {}
         self._keys: list[tuple[str, tuple[int, ...]]] = []
         self._slow: list[bool] = []
 
@@ -80,11 +80,10 @@ class Graph:
 
     def _add(self, operation: str, *operands: int) -> int:
         # Sums and products have the same bits in both orders.
-        operands = tuple(sorted(operands)) if operation in "+*" else operands
-        key = (operation, *operands)
+        key = (operation, tuple(sorted(operands)) if operation in "+*" else operands)
         if key not in self._nodes:
             self._nodes[key] = len(self._keys)
-            self._keys.append((operation, operands))
+            self._keys.append(key)
             self._slow.append(operation in _SLOW or any(self._slow[o] for o in operands))
         return self._nodes[key]
 

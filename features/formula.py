@@ -123,7 +123,9 @@ def _conditions(node: ast.expr, text: str, formulas: Mapping[str, str]) -> list[
             return names
         case _:
             raise _refusal(
-                text, node, "expected a comparison, such as ndvi < 0.3, joined by and, or, not (< <= > >= alone)"
+                text,
+                node,
+                "expected a comparison, such as ndvi < 0.3, joined by and, or, not (< <= > >= alone)",
             )
 
 
@@ -134,7 +136,8 @@ def _tree(text: str) -> ast.expr:
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        place = f" at column {error.offset}" if isinstance(error, SyntaxError) else ""
+        # Text that ends too early has its fault at its end, which Python calls column 0.
+        place = f" at column {error.offset or len(text) + 1}" if isinstance(error, SyntaxError) else ""
         raise FormulaError(f"formula {text!r} does not parse{place}") from None
     _measure(tree, text)
     return tree

@@ -32,7 +32,7 @@ from features import arithmetic, columns, network, temporal, trend
 from features.bands import BANDS, OPTICAL
 from features.expression import Graph
 from features.formula import Formula, parse, rule
-from features.network import NARROW, STRIP, padded
+from features.network import NARROW, padded
 from features.spec import Feature, FeatureSpec
 
 #: The day from which kernels count.
@@ -64,27 +64,27 @@ REDUCE = types.void(
 #: ``temporal.reduce`` compiled once a machine: kernels call it by its address, none compiles it again.
 _REDUCE = (
     _TYPES
-    + '''
+    + """
 
 @njit(REDUCE, nogil=True, cache=True, error_model="numpy")
 def reduce(values, width, days, until, table, merges, slope_merges, scratch, out, x, n):
     temporal.reduce(values, width, days, until, table, merges, slope_merges, scratch, out, x, n)
-'''
+"""
 )
 
 _HEADER = (
     _TYPES
-    + '''
+    + """
 from features.arithmetic import (
     divide, exponential, finite, larger, logarithm, magnitude, power, reflectance, scaled, smaller, square_root, where
 )
 
 f32 = np.float32
 NAN = np.float32(np.nan)
-'''
+"""
 )
 
-_SEASON = '''
+_SEASON = """
 @njit(
     types.void(
         types.FunctionType(REDUCE), types.UniTuple(types.Array(types.{kind}, 2, "C", readonly=True), {bands}),
@@ -108,9 +108,9 @@ def {name}(reduce, stack, order, doy, days, until, table, rows, merges, slope_ro
             read_{name}(stack, order[t], x, n, seen)
             formulas_{name}(seen, doy[t], values[t * {series} * STRIP : (t + 1) * {series} * STRIP])
         reduce(values, {series} * STRIP, days, until, table, merges, slope_merges, scratch, out, x, n)
-'''
+"""
 
-_ONE_DATE = '''
+_ONE_DATE = """
 @njit(
     types.void(types.UniTuple(types.Array(types.{kind}, 1, "C", readonly=True), {bands}), types.Array(types.{made}, 2, "C")),
     nogil=True, cache=True, error_model="numpy",
@@ -127,7 +127,7 @@ def indices(stack, out):
             row, place = values[k * STRIP : (k + 1) * STRIP], out[k, x : x + n]
             for i in range(n):
                 place[i] = {convert}(row[i])
-'''
+"""
 
 _LOCK = threading.Lock()
 
@@ -163,9 +163,7 @@ def source_of_indices(formulas: tuple[str, ...], bands: tuple[str, ...], kind: s
     ``out`` (formula, pixel) has dtype ``made``: float32, or int16 in ten-thousandths with -32768 for NaN.
     """
     convert = "scaled" if made == "int16" else "f32"
-    season = _ONE_DATE.format(
-        kind=kind, made=made, bands=len(bands), series=len(formulas), convert=convert
-    )
+    season = _ONE_DATE.format(kind=kind, made=made, bands=len(bands), series=len(formulas), convert=convert)
     series = [(text, None) for text in formulas]
     parts = [_HEADER, _reader("indices", bands, kind, "[x : x + n]", ""), _formulas("indices", bands, series)]
     return "\n\n".join([*parts, season]) + "\n"
@@ -177,10 +175,16 @@ def _reader(name: str, bands: Sequence[str], kind: str, place: str, date: str) -
     lines = ["@njit(nogil=True)", f"def read_{name}(stack, {date}x, n, seen):"]
     for k in range(len(bands)):
         value = "reflectance(row[i])" if kind == "uint16" else "row[i]"
-        lines += [f"    row = stack[{k}]{place}", "    for i in range(n):", f"        seen[{k} * STRIP + i] = {value}"]
+        lines += [
+            f"    row = stack[{k}]{place}",
+            "    for i in range(n):",
+            f"        seen[{k} * STRIP + i] = {value}",
+        ]
         # The hardware foresees one long row, not a short one of each date.
         lines += [f"    for i in range(STRIP, 2 * STRIP, {line}):", "        prefetch(row, i)"]
-    return "\n".join([*lines, f"    for k in range({len(bands)}):", "        seen[k * STRIP + n : (k + 1) * STRIP] = NAN"])
+    return "\n".join(
+        [*lines, f"    for k in range({len(bands)}):", "        seen[k * STRIP + n : (k + 1) * STRIP] = NAN"]
+    )
 
 
 def _formulas(name: str, bands: Sequence[str], series: Sequence[tuple[str, str | None]]) -> str:
@@ -272,7 +276,7 @@ def _flat(band: NDArray[Any]) -> NDArray[Any]:
 
 
 def _day(date: np.datetime64) -> float:
-    return float((np.datetime64(date, "D") - EPOCH).astype(np.int64))
+    return float((date.astype("datetime64[D]") - EPOCH).astype(np.int64))
 
 
 def _calendar(

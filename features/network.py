@@ -55,7 +55,7 @@ def _unrolled(rows: int) -> Any:
     (NaN) and rows beyond the dates are +inf.
     """
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def network(
         _context: Any, values: Any, first: Any, width: Any, dates: Any, target: Any, place: Any, row: Any
     ) -> Any:

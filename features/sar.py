@@ -108,7 +108,7 @@ def _combine(feature: Feature, parts: list[NDArray[np.float32]]) -> NDArray[Any]
     kind, value, *_ = feature.reduction
     values, counts = parts[0], parts[-1]
     if kind == temporal.COUNT:
-        return counts.sum(axis=0)
+        return np.asarray(counts.sum(axis=0))
     if kind == temporal.AGE or (kind == temporal.PERCENTILE and value == 0):
         return np.asarray(np.fmin.reduce(values, axis=0))
     if kind in (temporal.RUN_BELOW, temporal.RUN_ABOVE) or (kind == temporal.PERCENTILE and value == 1):

@@ -51,7 +51,7 @@ class Feature:
     @property
     def series(self) -> tuple[tuple[str, str | None], ...]:
         """(formula, window) of the values, and of those that pick the date where another index does."""
-        window = self.rule and self.rule.text
+        window = self.rule.text if self.rule else None
         texts = [self.parsed.text] if self.other is None else [self.parsed.text, parse(self.other).text]
         return tuple((text, window) for text in texts)
 
@@ -196,7 +196,9 @@ def _formula(subject: str, feature: str, indices: Mapping[str, Index]) -> str:
     except FormulaError:
         raise
     except ValueError as error:
-        raise ValueError(str(error).replace(repr(subject), f"{subject!r} in feature {feature!r}", 1)) from None
+        raise ValueError(
+            str(error).replace(repr(subject), f"{subject!r} in feature {feature!r}", 1)
+        ) from None
 
 
 def formula_of(subject: str, indices: Mapping[str, Index] = INDICES) -> str:

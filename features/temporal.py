@@ -151,10 +151,10 @@ def reduce(values, width, days, until, table, merges, slope_merges, scratch, out
             sorted_, averaged = False, False
             _count(values, first, width, days.shape[0], scratch.seen)
         kind = job.kind
-        if (kind == PERCENTILE or kind == RANGE or kind == MK_VARIANCE or kind == MK_P) and not sorted_:
+        if (kind in (PERCENTILE, RANGE, MK_VARIANCE, MK_P)) and not sorted_:
             sorted_ = True
             sort(values, first, width, days.shape[0], scratch.ordered, STRIP, merges)
-        if (kind == MEAN or kind == STD) and not averaged:
+        if (kind in (MEAN, STD)) and not averaged:
             averaged = True
             _moments(values, first, width, days.shape[0], scratch.double)
         if kind == COUNT:
@@ -172,16 +172,20 @@ def reduce(values, width, days, until, table, merges, slope_merges, scratch, out
             _range(scratch.ordered, scratch.seen, target)
         elif kind == AGE:
             _age(values, first, width, days, until, target)
-        elif kind == AT_MAX or kind == AT_MIN:
+        elif kind in (AT_MAX, AT_MIN):
             sign = F32(1.0) if kind == AT_MAX else F32(-1.0)
             _at(values, first, job.other * STRIP, width, days.shape[0], sign, scratch.single, target)
-        elif kind == RUN_BELOW or kind == RUN_ABOVE:
+        elif kind in (RUN_BELOW, RUN_ABOVE):
             sign = F32(1.0) if kind == RUN_BELOW else F32(-1.0)
-            _run(values, first, width, days, sign * F32(job.value), sign, scratch.seen, scratch.single, target)
+            _run(
+                values, first, width, days, sign * F32(job.value), sign, scratch.seen, scratch.single, target
+            )
         elif kind == SLOPE:
             trend.slope(values, first, width, days, scratch.seen, scratch.double, target)
         elif kind == SEN:
-            trend.sen(values, first, width, days, scratch.pairs, scratch.slopes, slope_merges, scratch.whole, target)
+            trend.sen(
+                values, first, width, days, scratch.pairs, scratch.slopes, slope_merges, scratch.whole, target
+            )
         elif kind == MK_S:
             trend.score(values, first, width, days.shape[0], scratch.seen, scratch.whole, target)
         elif kind == MK_VARIANCE:
@@ -283,4 +287,3 @@ def _run(values, first, width, days, threshold, sign, seen, single, target):  # 
             start[i] = kept if row[i] == row[i] else start[i]
             length = day - opened + F32(1.0)
             target[i] = length if within and length > target[i] else target[i]
-

@@ -190,12 +190,12 @@ def _target(value: Any, info: ValidationInfo) -> Target:
         raise ValueError(str(error)) from None
 
 
-def _spec(value: Any) -> Any:
+def _spec(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, FeatureSpec):
         return value
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("expected a list of feature names, such as [ndvi_p50, vv_mean]")
-    return FeatureSpec.parse(value)
+    return FeatureSpec.parse(value, windows=info.data.get("windows", {}))
 
 
 class Config(Settings):
@@ -206,6 +206,8 @@ class Config(Settings):
     clouds: CloudSettings = CloudSettings()
     max_loss_percent: float = Field(5, ge=0, le=100)
     seasons: dict[str, Season] = Field(min_length=1)
+    windows: dict[str, str] = Field(default_factory=dict)
+    """Name -> rule that a date must meet at a pixel, for features such as ``swir16_p50@bare``."""
     features: Annotated[FeatureSpec, BeforeValidator(_spec)]
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()

@@ -62,7 +62,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     stack = _load(task, [b.spec for b in bundles])
     arrays: dict[str, NDArray[Any]] = {}
     for bundle in bundles:
-        cube = features.block(stack.arrays, bundle.spec, dates=stack.dates)
+        cube = features.block(stack.arrays, bundle.spec, dates=stack.dates, orbits=stack.orbits)
         reason = _reasons(task, stack, bundle, cube)
         cube[:, reason != product.MAPPED] = np.nan
         layers: dict[str, NDArray[Any]] = dict(bundle.predict(cube))
@@ -74,7 +74,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     """The features themselves over one block; NaN outside the area and the mask."""
     stack = _load(task, [spec])
-    cube = features.block(stack.arrays, spec, dates=stack.dates)
+    cube = features.block(stack.arrays, spec, dates=stack.dates, orbits=stack.orbits)
     cube[:, _outside(task) | _masked(task)] = np.nan
     return BlockResult({"features": cube}, stack.reads, tuple(stack.losses))
 
