@@ -36,6 +36,7 @@ LETTERS = {
     "B": "blue", "G": "green", "R": "red", "RE1": "rededge1", "RE2": "rededge2", "RE3": "rededge3",
     "N": "nir", "N2": "nir08", "S1": "swir16", "S2": "swir22",
 }  # fmt: skip
+BANDS = tuple(LETTERS.values())
 FIFTEEN = [
     "NDVI",
     "EVI",
@@ -129,7 +130,7 @@ def roofline(what: str, moved: int, seconds: float) -> None:
 
 
 def digital(
-    dates: tuple[int, ...], size: int, unseen: float, bands: Any = LETTERS.values()
+    dates: tuple[int, ...], size: int, unseen: float, bands: tuple[str, ...] = BANDS
 ) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     hidden = rng.random((*dates, size, size), np.float32) < unseen
@@ -186,7 +187,7 @@ def indices() -> None:
 def median() -> None:
     import bottleneck
 
-    stack = digital((20,), 1024, 0.3, ["swir16"])
+    stack = digital((20,), 1024, 0.3, ("swir16",))
     values = reflectance(stack["swir16"])
     spec = FeatureSpec.parse(["swir16_median"])
     out = block(stack, spec)

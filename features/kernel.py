@@ -35,6 +35,8 @@ from features.formula import Formula, parse, rule
 from features.network import NARROW, padded
 from features.spec import Feature, FeatureSpec
 
+#: Pixels of a strip.
+STRIP = network.STRIP
 #: The day from which kernels count.
 EPOCH = np.datetime64("2000-01-01", "D")
 

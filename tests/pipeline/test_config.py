@@ -96,6 +96,9 @@ def test_the_projects_own_configs_are_valid() -> None:
         ("seasons", {}, "seasons"),
         ("features", ["ndvii_p50"], "did you mean 'ndvi'"),
         ("features", ["ndvi_p500"], "unknown statistic 'p500'"),
+        ("features", ["ndvi_p50@bare"], "unknown window 'bare' in feature 'ndvi_p50@bare'; known: none"),
+        ("windows", {"bare": "ndvii < 0.3"}, "window 'bare'"),
+        ("windows", {"bare": {"rule": "ndvi < 0.3"}}, "windows.bare"),
         ("features", ["ndvi_p50", "ndvi_p50"], "given 2 times"),
         ("features", ["vv_mean"], "feature vv_mean needs sensor sentinel-1-rtc"),
         ("features", [], "no features given"),
@@ -166,3 +169,13 @@ def test_season_names_are_any_text_even_where_yaml_sees_something_else(tmp_path:
     text = yaml.safe_dump({k: v for k, v in content.items() if k != "seasons"})
     text += "seasons:\n  2018: {start: 2018-01-01, end: 2018-02-01}\n  no: {start: 2018-01-01, end: 2018-02-01}\n  2018-01-01: {start: 2018-01-01, end: 2018-02-01}\n"
     assert list(Config.read(write(tmp_path / "c.yaml", text)).seasons) == ["2018", "no", "2018-01-01"]
+
+
+def test_windows_are_named_rules_that_features_use(tmp_path: Path) -> None:
+    content = base() | {
+        "windows": {"bare": "ndvi < 0.3 and mndwi < 0"},
+        "features": ["swir16_p50@bare", "ndvi_count@bare"],
+    }
+    config = Config.read(write(tmp_path / "c.yaml", content))
+    assert config.features.bands == ("green", "red", "nir", "swir16")
+    assert config.features.features[0].window is not None
