@@ -48,9 +48,9 @@ def block(
     Returns float32 (feature, y, x), NaN where a feature has no seen value.
     Raises ValueError for a missing band, a wrong dtype, shapes that do not match, missing dates.
 
-    Memory: beside ``out``, 4 (series + 4) dates + 7,000 bytes times 256 pixels, however large the
-    block, where a series is a formula in a window; Theil-Sen slopes add 128 bytes a pair of dates;
-    arrays that are not C-contiguous are copied. With several orbits, see ``sar``.
+    Memory: beside ``out``, 4 bytes for each date of each series (a formula in a window) and of one more,
+    and 400 bytes, times 256 pixels, however large the block; Theil-Sen slopes add 512 bytes a pair of
+    dates; arrays that are not C-contiguous are copied. With several orbits, see ``sar``.
     """
     shape = _check(stack, spec)
     dates = _check_dates(stack, spec, dates or {}, "dates")
