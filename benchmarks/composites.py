@@ -24,7 +24,7 @@ from features.composites import geomedian
 for name in ("cwt", "ricker", "morlet2"):  # hdstats imports what SciPy no longer has
     if not hasattr(scipy.signal, name):
         setattr(scipy.signal, name, None)
-from hdstats import nangeomedian_pcm  # noqa: E402
+from hdstats import nangeomedian_pcm
 
 DATES, BANDS, SIDE, REPEATS = 20, 6, 256, 7
 TOLERANCES = (1.0, 0.1, 0.01)  # of reflectance x 10000

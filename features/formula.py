@@ -1,8 +1,13 @@
-"""Formula text -> checked expression -> source of scalar float32 code. Nothing is ever evaluated."""
+"""Formula and rule text -> checked expression trees. Nothing is ever evaluated.
+
+A formula is arithmetic over band names. A rule is a condition over formulas, such as
+``ndvi < 0.3 and mndwi < 0``: names of indices stand for their formulas, ``doy`` for the day of the year.
+"""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from features.bands import BANDS, LAYERS
@@ -15,6 +20,9 @@ MAX_EXPONENT = 64
 FUNCTIONS = {"sqrt": 1, "abs": 1, "exp": 1, "log": 1, "min": 2, "max": 2}
 _LARGEST = 3.4e38
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Pow)
+_COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+#: Day of the year, 1 to 366: the one name in rules that is no band.
+DAY = "doy"
 
 
 class FormulaError(ValueError):
@@ -32,10 +40,19 @@ class Formula:
     sensor: str
     """The sensor that delivers them."""
 
-    @property
-    def code(self) -> str:
-        """Scalar float32 expression over variables named as the bands (see ``kernel``)."""
-        return _code(ast.parse(self.text, mode="eval").body)
+
+@dataclass(frozen=True)
+class Rule:
+    """A checked condition on one date of one pixel; it holds only where all that it compares is seen."""
+
+    text: str
+    """Canonical text over bands (and ``doy``) alone."""
+    bands: tuple[str, ...]
+    """Bands used, in canonical order."""
+    sensor: str | None
+    """The sensor that delivers them; None for a rule on the day of the year alone."""
+    dated: bool
+    """True where it asks for the day of the year."""
 
 
 def parse(text: str) -> Formula:
@@ -45,14 +62,7 @@ def parse(text: str) -> Formula:
     Raises FormulaError naming the place for anything else, for unknown bands, for a formula
     without bands, and for one that mixes sensors (their dates do not match).
     """
-    if len(text) > MAX_LENGTH:
-        raise FormulaError(f"formula of {len(text)} characters; at most {MAX_LENGTH}")
-    try:
-        tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        place = f" at column {error.offset}" if isinstance(error, SyntaxError) else ""
-        raise FormulaError(f"formula {text!r} does not parse{place}") from None
-    _measure(tree, text)
+    tree = _tree(text)
     used = set(_names(tree, text))
     bands = tuple(band for band in BANDS if band in used)
     if not bands:
@@ -63,6 +73,78 @@ def parse(text: str) -> Formula:
     if LAYERS.intersection(bands) and not isinstance(tree, ast.Name):
         raise FormulaError(f"formula {text!r} computes with a layer without time; name the layer alone")
     return Formula(ast.unparse(tree), bands, sensors.pop())
+
+
+def rule(text: str, formulas: Mapping[str, str] | None = None) -> Rule:
+    """Check rule ``text``: comparisons (``< <= > >=``) of formulas, joined by ``and``, ``or``, ``not``.
+
+    ``formulas`` maps names of indices to their formula text. Raises FormulaError as ``parse`` does.
+    """
+    tree = _tree(text)
+    _conditions(tree, text, formulas or {})
+    tree = _Spelled(formulas or {}).visit(tree)
+    _measure(tree, text)
+    used = set(_conditions(tree, text, {}))
+    bands = tuple(band for band in BANDS if band in used)
+    sensors = {BANDS[band] for band in bands}
+    if len(sensors) > 1:
+        raise FormulaError(f"rule {text!r} mixes sensors {sorted(sensors)}: their dates do not match")
+    if LAYERS.intersection(bands):
+        raise FormulaError(f"rule {text!r} asks a layer without time; a rule is about dates")
+    return Rule(ast.unparse(tree), bands, sensors.pop() if sensors else None, DAY in used)
+
+
+class _Spelled(ast.NodeTransformer):
+    """Puts an index's formula where its name stands."""
+
+    def __init__(self, formulas: Mapping[str, str]) -> None:
+        self.formulas = formulas
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        node.args = [self.visit(argument) for argument in node.args]
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return _tree(self.formulas[node.id]) if node.id in self.formulas else node
+
+
+def _conditions(node: ast.expr, text: str, formulas: Mapping[str, str]) -> list[str]:
+    """Names under a condition; refuses every construct that is not on the whitelist."""
+    known = (*BANDS, DAY, *formulas)
+    match node:
+        case ast.BoolOp(_, values):
+            return [name for value in values for name in _conditions(value, text, formulas)]
+        case ast.UnaryOp(ast.Not(), operand):
+            return _conditions(operand, text, formulas)
+        case ast.Compare(left, operators, right) if all(isinstance(o, _COMPARISONS) for o in operators):
+            names = [name for side in (left, *right) for name in _names(side, text, known)]
+            if not names:
+                raise _refusal(text, node, "a comparison without a band")
+            return names
+        case _:
+            raise _refusal(
+                text,
+                node,
+                "expected a comparison, such as ndvi < 0.3, joined by and, or, not (< <= > >= alone)",
+            )
+
+
+def _tree(text: str) -> ast.expr:
+    """The syntax tree of ``text``, of bounded size."""
+    if len(text) > MAX_LENGTH:
+        raise FormulaError(f"formula of {len(text)} characters; at most {MAX_LENGTH}")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        # Text that ends too early has its fault at its end, which Python calls column 0.
+        place = f" at column {error.offset or len(text) + 1}" if isinstance(error, SyntaxError) else ""
+        raise FormulaError(f"formula {text!r} does not parse{place}") from None
+    _measure(tree, text)
+    return tree
+
+
+def _refusal(text: str, node: ast.expr, what: str) -> FormulaError:
+    return FormulaError(f"formula {text!r}, column {node.col_offset + 1}: {what}")
 
 
 def _measure(tree: ast.expr, text: str) -> None:
@@ -78,38 +160,35 @@ def _measure(tree: ast.expr, text: str) -> None:
         level = [child for n in level for child in ast.iter_child_nodes(n)]
 
 
-def _names(node: ast.expr, text: str) -> list[str]:
-    """Band names under ``node``; refuses every construct that is not on the whitelist."""
-
-    def refuse(what: str) -> FormulaError:
-        return FormulaError(f"formula {text!r}, column {node.col_offset + 1}: {what}")
+def _names(node: ast.expr, text: str, known: Collection[str] = BANDS) -> list[str]:
+    """Names under ``node``, all of ``known``; refuses every construct that is not on the whitelist."""
 
     match node:
         case ast.BinOp(left, operator, right) if isinstance(operator, _OPERATORS):
-            if isinstance(operator, ast.Pow) and abs(_whole(right) or 0) > MAX_EXPONENT:
-                raise refuse(f"an exponent beyond {MAX_EXPONENT}")
-            return _names(left, text) + _names(right, text)
+            if isinstance(operator, ast.Pow) and abs(whole(right) or 0) > MAX_EXPONENT:
+                raise _refusal(text, node, f"an exponent beyond {MAX_EXPONENT}")
+            return _names(left, text, known) + _names(right, text, known)
         case ast.UnaryOp(ast.USub() | ast.UAdd(), operand):
-            return _names(operand, text)
+            return _names(operand, text, known)
         case ast.Constant(int(value) | float(value)) if not isinstance(value, bool):
             if not abs(value) < _LARGEST:
-                raise refuse("a number too large for float32")
+                raise _refusal(text, node, "a number too large for float32")
             return []
         case ast.Name(name):
-            if name not in BANDS:
-                raise refuse(f"unknown band {name!r}; known: {', '.join(BANDS)}")
+            if name not in known:
+                raise _refusal(text, node, f"unknown band {name!r}; known: {', '.join(known)}")
             return [name]
         case ast.Call(ast.Name(name), args, []) if name in FUNCTIONS:
             if len(args) != FUNCTIONS[name]:
-                raise refuse(f"{name} takes {FUNCTIONS[name]} argument(s), found {len(args)}")
-            return [band for argument in args for band in _names(argument, text)]
+                raise _refusal(text, node, f"{name} takes {FUNCTIONS[name]} argument(s), found {len(args)}")
+            return [band for argument in args for band in _names(argument, text, known)]
         case ast.Call(ast.Name(name)):
-            raise refuse(f"unknown function {name!r}; known: {', '.join(FUNCTIONS)}")
+            raise _refusal(text, node, f"unknown function {name!r}; known: {', '.join(FUNCTIONS)}")
         case _:
-            raise refuse(f"{type(node).__name__} is not allowed in a formula")
+            raise _refusal(text, node, f"{type(node).__name__} is not allowed in a formula")
 
 
-def _whole(node: ast.expr) -> int | None:
+def whole(node: ast.expr) -> int | None:
     """The whole number that an exponent spells (3, +3, -3, 3.0), else None: a negative value may be raised to it."""
     sign = 1
     while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
@@ -119,43 +198,3 @@ def _whole(node: ast.expr) -> int | None:
             return sign * int(value)
         case _:
             return None
-
-
-def _code(node: ast.expr) -> str:
-    """float32 code of a checked tree; constants are float32, so nothing widens to float64."""
-    match node:
-        case ast.BinOp(left, ast.Div(), right):
-            return f"divide({_code(left)}, {_code(right)})"
-        case ast.BinOp(left, ast.Pow(), ast.Constant(2)):
-            return f"square({_code(left)})"
-        case ast.BinOp(left, ast.Pow(), right):
-            exponent = _whole(right)
-            if exponent is None:
-                return f"power({_code(left)}, {_code(right)})"
-            power = f"whole_power({_code(left)}, {abs(exponent)})"
-            return power if exponent >= 0 else f"divide(f32(1.0), {power})"
-        case ast.BinOp(left, operator, right):
-            sign = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*"}[type(operator)]
-            return f"({_code(left)} {sign} {_code(right)})"
-        case ast.UnaryOp(ast.USub(), operand):
-            return f"(-{_code(operand)})"
-        case ast.UnaryOp(_, operand):
-            return _code(operand)
-        case ast.Constant(int(value) | float(value)):
-            return f"f32({float(value)!r})"
-        case ast.Name(name):
-            return name
-        case ast.Call(ast.Name(name), args, _):
-            return f"{_NAMES[name]}({', '.join(_code(argument) for argument in args)})"
-        case _:  # parse() lets nothing else through
-            raise AssertionError(ast.dump(node))
-
-
-_NAMES = {
-    "sqrt": "square_root",
-    "abs": "abs",
-    "exp": "exponential",
-    "log": "logarithm",
-    "min": "smaller",
-    "max": "larger",
-}

@@ -266,7 +266,8 @@ def _spec(value: Any, info: ValidationInfo) -> Any:
         raise ValueError("not read, since indices has a fault")
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("expected a list of feature names, such as [ndvi_p50, vv_mean]")
-    return FeatureSpec.parse(value, {**INDICES, **named(info.data["indices"])})
+    known = {**INDICES, **named(info.data["indices"])}
+    return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}))
 
 
 class Config(Settings):
@@ -279,6 +280,8 @@ class Config(Settings):
     seasons: dict[str, Season] = Field(min_length=1)
     indices: dict[Name, OwnIndex] = Field(default_factory=dict)
     """The region's own indices, usable in ``features`` beside the canon's."""
+    windows: dict[str, str] = Field(default_factory=dict)
+    """Name -> rule that a date must meet at a pixel, for features such as ``swir16_p50@bare``."""
     features: Annotated[FeatureSpec, BeforeValidator(_spec)]
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()

@@ -64,6 +64,8 @@ class Stack:
     dates: dict[str, NDArray[np.datetime64]]
     clear_dates: NDArray[np.int16]
     """Dates on which the pixel was seen, (y, x): by Sentinel-2 where it is loaded, else Sentinel-1."""
+    orbits: dict[str, NDArray[np.int64]] = field(default_factory=dict)
+    """A number for the relative orbit of each of Sentinel-1's dates, counted from 0 in this stack."""
     reads: int = 0
     losses: list[Loss] = field(default_factory=list)
     lost: NDArray[np.bool_] = field(init=False)
@@ -81,6 +83,8 @@ class Stack:
             coords: dict[Any, Any] = dict(xr_coords(self.geobox))
             if "time" in dims:
                 coords["time"] = ("time", self.dates[sensor].astype("datetime64[ns]"))
+            if sensor in self.orbits:
+                coords["orbit"] = ("time", self.orbits[sensor])
             found[sensor] = xr.Dataset(mine, coords)
         return found
 
@@ -183,6 +187,8 @@ def _radar(reader: _Reader, scenes: Sequence[Scene], bands: Sequence[str], count
     for band in bands:
         stack.arrays[band] = np.full(shape, np.nan, np.float32)
     stack.dates[RADAR] = _days(passes)
+    names = [group[0].orbit or "" for group in passes]
+    stack.orbits[RADAR] = np.array([sorted(set(names)).index(name) for name in names], np.int64)
     for t, group in enumerate(passes):
         for scene in group:
             nodata = -32768.0 if scene.nodata is None else scene.nodata

@@ -67,7 +67,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     arrays: dict[str, NDArray[Any]] = {}
     failed = np.zeros(task.geobox.shape.yx, np.bool_)
     for bundle in bundles:
-        cube = features.block(stack.arrays, bundle.spec, dates=stack.dates)
+        cube = features.block(stack.arrays, bundle.spec, dates=stack.dates, orbits=stack.orbits)
         reason = _reasons(task, stack, bundle, cube)
         cube[:, reason != product.MAPPED] = np.nan
         failed |= reason == product.FAILED
@@ -81,7 +81,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     """The features themselves over one block; NaN outside the area and the mask."""
     stack = _load(task, [spec])
-    cube = features.block(stack.arrays, spec, dates=stack.dates)
+    cube = features.block(stack.arrays, spec, dates=stack.dates, orbits=stack.orbits)
     ground = ~(_outside(task) | _masked(task))
     failed = ground & stack.lost & np.isnan(cube).any(axis=0)
     cube[:, ~ground] = np.nan

@@ -142,7 +142,7 @@ def _unseen(site: Site, lost: bool) -> Refusal:
 def sample_window(task: SiteTask, spec: FeatureSpec) -> SiteResult:
     """Features of the sites of one window; runs on workers."""
     stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, task.sites[0].sample_id)
-    cube = features.block(stack.arrays, spec, dates=stack.dates)
+    cube = features.block(stack.arrays, spec, dates=stack.dates, orbits=stack.orbits)
     rows, columns = np.array(task.pixels).T
     clear = stack.clear_dates[rows, columns]
     values, lost = cube[:, rows, columns].T.copy(), stack.lost[rows, columns]

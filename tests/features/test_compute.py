@@ -513,3 +513,19 @@ def test_sensors_whose_coordinates_differ_are_refused() -> None:
     moved = sets["sentinel-1-rtc"].assign_coords(x=sets["sentinel-1-rtc"].x + 5)
     with pytest.raises(ValueError):
         cube(sets | {"sentinel-1-rtc": moved}, SPEC)
+
+
+def test_a_cube_takes_its_dates_and_orbits_from_the_coordinates() -> None:
+    stack = make((6, 9), seed=9)
+    sets = datasets(stack)
+    orbits = np.array([3, 8, 3, 3])
+    sets["sentinel-1-rtc"] = sets["sentinel-1-rtc"].assign_coords(orbit=("time", orbits))
+    spec = FeatureSpec.parse(["ndvi_slope", "ndvi_age", "vv_std", "vv_mks"])
+    dates = {k: sets[k].time.values.astype("datetime64[D]") for k in ("sentinel-2-l2a", "sentinel-1-rtc")}
+    until = np.datetime64("2025-06-01")
+    expected = block(stack, spec, None, dates, {"sentinel-1-rtc": orbits}, until)
+    np.testing.assert_array_equal(cube(sets, spec, until).values, expected)
+    lazy = {k: ds.chunk({"y": 4, "x": 5}) for k, ds in sets.items()}
+    np.testing.assert_array_equal(cube(lazy, spec, until).compute().values, expected)
+    with pytest.raises(ValueError, match="'ndvi_slope' needs the dates"):
+        cube({k: ds.drop_vars("time", errors="ignore") for k, ds in sets.items()}, spec)

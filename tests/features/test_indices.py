@@ -28,6 +28,12 @@ LETTERS = {
     "N": "nir", "N2": "nir08", "S1": "swir16", "S2": "swir22",
 }  # fmt: skip
 
+
+def _weak(b: Bands) -> NDArray[np.float64]:
+    """VH held at most VV, as the measures of GRD ask."""
+    return np.minimum(b["VH"], b["VV"])
+
+
 #: From the cited papers: what spyndex lacks, calls by another name, or means otherwise by the same name.
 PLAIN: dict[str, Callable[[Bands], Any]] = {
     "ndti": lambda b: (b["S1"] - b["S2"]) / (b["S1"] + b["S2"]),
@@ -36,6 +42,11 @@ PLAIN: dict[str, Callable[[Bands], Any]] = {
     "ndre": lambda b: (b["N"] - b["RE1"]) / (b["N"] + b["RE1"]),
     "vh_vv": lambda b: b["VH"] / b["VV"],
     "rvi": lambda b: 4 * b["VH"] / (b["VV"] + b["VH"]),
+    "mc": lambda b: (b["VV"] - _weak(b)) / (b["VV"] + _weak(b)),
+    "hc": lambda b: -sum(p * np.log2(p) for p in (b["VV"] / (b["VV"] + _weak(b)), _weak(b) / (b["VV"] + _weak(b)))),
+    "dprvic": lambda b: _weak(b) / b["VV"] * (_weak(b) / b["VV"] + 3) / (_weak(b) / b["VV"] + 1) ** 2,
+    "vv_db": lambda b: 10 * np.log10(b["VV"]),
+    "vh_db": lambda b: 10 * np.log10(b["VH"]),
     "ndsi": lambda b: (b["R"] - b["N"]) / (b["R"] + b["N"]),
     "si1": lambda b: np.sqrt(b["G"] * b["R"]),
     "si2": lambda b: np.sqrt(b["G"] * b["G"] + b["R"] * b["R"] + b["N"] * b["N"]),

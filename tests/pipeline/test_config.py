@@ -111,6 +111,9 @@ def test_the_projects_own_configs_are_valid() -> None:
         ("seasons", {}, "seasons"),
         ("features", ["ndvii_p50"], "did you mean 'ndvi'"),
         ("features", ["ndvi_p500"], "unknown statistic 'p500'"),
+        ("features", ["ndvi_p50@bare"], "unknown window 'bare' in feature 'ndvi_p50@bare'; known: none"),
+        ("windows", {"bare": "ndvii < 0.3"}, "window 'bare'"),
+        ("windows", {"bare": {"rule": "ndvi < 0.3"}}, "windows.bare"),
         ("features", ["ndvi_p50", "ndvi_p50"], "given 2 times"),
         ("features", ["vv_mean"], "feature vv_mean needs sensor sentinel-1-rtc"),
         ("features", [], "no features given"),
@@ -225,3 +228,13 @@ def test_a_target_cannot_have_the_name_of_another_column(tmp_path: Path, name: s
     write(tmp_path / "t.yaml", theme)
     with pytest.raises(InputError, match="the name of another column"):
         Config.read(write(tmp_path / "c.yaml", base() | {"targets": ["t.yaml"]}))
+
+
+def test_windows_are_named_rules_that_features_use(tmp_path: Path) -> None:
+    content = base() | {
+        "windows": {"bare": "ndvi < 0.3 and mndwi < 0"},
+        "features": ["swir16_p50@bare", "ndvi_count@bare"],
+    }
+    config = Config.read(write(tmp_path / "c.yaml", content))
+    assert config.features.bands == ("green", "red", "nir", "swir16")
+    assert config.features.features[0].window is not None
