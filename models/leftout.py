@@ -9,9 +9,18 @@ from numpy.typing import NDArray
 
 from models.boosting import boost_scale, boost_target, learnt
 from models.folds import Folds
+from models.layers import class_layers, listed, quantity_layers
 from models.samples import SampleTable
 from models.targets import Target
-from models.uncertainty import Calibration, ClassCalibration, Vector, calibrate, likelihood, log_variance
+from models.uncertainty import (
+    Calibration,
+    ClassCalibration,
+    Vector,
+    calibrate,
+    checked_variance,
+    likelihood,
+    log_variance,
+)
 
 #: Sizes of the scale booster that are tried; 0 is one variance for all.
 SCALE_TREES = (0, 10, 20, 40, 80)
@@ -35,6 +44,8 @@ class LeftOutQuantity:
 
     def calibration(self, rows: NDArray[np.intp] | slice = slice(None)) -> Calibration:
         """From the residuals of ``rows``."""
+        rows = np.arange(len(self.residual))[rows]
+        rows = rows[np.isfinite(self.residual[rows])]
         return calibrate(
             self.residual[rows],
             self.scale[rows],
@@ -43,6 +54,12 @@ class LeftOutQuantity:
             self.common_variance[rows],
             self.target.transform,
         )
+
+    def layers(self, fit: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
+        """Layers of the rows ``test``, calibrated on the rows ``fit``; about the laboratory's value."""
+        own = self.sample_variance[test]
+        found = self.calibration(fit).about_measurement(self.location[test], self.scale[test], own)
+        return quantity_layers(self.target, found)
 
 
 @dataclass(frozen=True)
@@ -56,44 +73,70 @@ class LeftOutClasses:
 
     def calibration(self, rows: NDArray[np.intp] | slice = slice(None)) -> ClassCalibration:
         """From the probabilities of ``rows``; cuts follow the order of the target's classes."""
+        rows = np.arange(len(self.label))[rows]
+        rows = rows[np.isfinite(self.probability[rows]).all(axis=1)]
         order = listed(self.target)
-        place = np.argsort(order)
-        share = self.target.shares if self.target.shares else None
-        return ClassCalibration.fit(self.probability[rows][:, order], place[self.label[rows]], share)
+        share = self.target.shares or None
+        return ClassCalibration.fit(
+            self.probability[rows][:, order], np.argsort(order)[self.label[rows]], share
+        )
 
-
-def listed(target: Target) -> NDArray[np.intp]:
-    """Number by rising code of each class, in the order in which the target lists them."""
-    return np.searchsorted(sorted(c.code for c in target.classes), [c.code for c in target.classes])
+    def layers(self, fit: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
+        """Layers of the rows ``test``, calibrated on the rows ``fit``."""
+        known = np.isfinite(self.probability[test]).all(axis=1)
+        raw = self.probability[test][known][:, listed(self.target)]
+        found = class_layers(self.target, self.calibration(fit).apply(raw))
+        full = {name: np.full(len(test), np.nan, np.float32) for name in found}
+        for name, values in found.items():
+            full[name][known] = values
+        return full
 
 
 def quantity(table: SampleTable, target: Target, splits: Folds) -> LeftOutQuantity:
     """Each row judged by boosters that learnt from other folds; so is the scale of its residual."""
-    X, names = table.X, table.spec.names
     y = table.y(target.name)
+    target.check_values(y)
     own, common = table.error_variance(target.name)
-    location = np.empty(len(y))
+    own, common = checked_variance(own, len(y)), checked_variance(common, len(y))
+    location = np.full(len(y), np.nan)
     for fit, test in splits:
-        location[test] = boost_target(X[fit], y[fit], target, names).predict(X[test], num_threads=1)
+        _fill(location, table, target, fit, test)
     residual = learnt(y, target) - location
-    base = log_variance(residual, own)
+    known = np.isfinite(residual)
+    base = log_variance(residual[known], own[known])
     staged = np.zeros((len(SCALE_TREES), len(y)))
+    X, names = table.X, table.spec.names
     for fit, test in splits:
+        fit = fit[known[fit]]
         booster = boost_scale(X[fit], residual[fit], base, own[fit], target, names, SCALE_TREES[-1])
         for row, trees in zip(staged[1:], SCALE_TREES[1:], strict=True):
             row[test] = booster.predict(X[test], num_iteration=trees, num_threads=1)
-    best = int(np.argmin([likelihood(residual, base + scores, own) for scores in staged]))
-    return LeftOutQuantity(
-        target, location, residual, staged[best], base, SCALE_TREES[best], own, common
-    )
+    fits = [likelihood(residual[known], base + scores[known], own[known]) for scores in staged]
+    best = int(np.argmin(fits))
+    return LeftOutQuantity(target, location, residual, staged[best], base, SCALE_TREES[best], own, common)
 
 
 def classes(table: SampleTable, target: Target, splits: Folds) -> LeftOutClasses:
     """Each row judged by a booster that learnt from other folds."""
-    X, y = table.X, table.y(target.name)
+    y = table.y(target.name)
+    target.check_values(y)
     codes = sorted(c.code for c in target.classes)
-    probability = np.empty((len(y), len(codes)))
+    probability = np.full((len(y), len(codes)), np.nan)
     for fit, test in splits:
-        booster = boost_target(X[fit], y[fit], target, table.spec.names)
-        probability[test] = booster.predict(X[test], num_threads=1)
+        _fill(probability, table, target, fit, test)
     return LeftOutClasses(target, probability, np.searchsorted(codes, y))
+
+
+def _fill(
+    out: Vector, table: SampleTable, target: Target, fit: NDArray[np.intp], test: NDArray[np.intp]
+) -> None:
+    """What a booster of the rows ``fit`` says of the rows ``test``.
+
+    A gap in a feature that was whole in ``fit`` stays NaN in ``out``: LightGBM would take it for 0.
+    """
+    X, y = table.X, table.y(target.name)
+    booster = boost_target(X[fit], y[fit], target, table.spec.names)
+    whole = ~np.isnan(X[fit]).any(axis=0)
+    test = test[~np.isnan(X[test][:, whole]).any(axis=1)]
+    if len(test):
+        out[test] = booster.predict(X[test], num_threads=1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.settings import BoosterSettings, FoldSettings, Settings
@@ -154,6 +156,23 @@ class Target(Settings):
         if self.transform == "log" and value <= 0:
             raise ValueError(f"{text} is not above 0, which transform log needs")
         return value
+
+    def check_values(self, y: NDArray[np.float64], every_class: bool = False) -> None:
+        """Raises ValueError where samples' values (row,), codes for classes, are not such as can be learnt."""
+        if self.kind == "class":
+            strange = sorted(set(y.tolist()) - {float(c.code) for c in self.classes})
+            if strange:
+                raise ValueError(f"target {self.name!r}: {strange[0]:g} is no class code; known: {self.codes}")
+            absent = [c.name for c in self.classes if not (y == c.code).any()]
+            if absent and every_class:
+                raise ValueError(f"target {self.name!r}: no sample of class {', '.join(absent)}")
+            return
+        if not np.isfinite(y).all():
+            raise ValueError(f"target {self.name!r}: a sample's value is not finite")
+        if self.transform == "log" and y.min() <= 0:
+            raise ValueError(f"target {self.name!r}: {y.min():g} is not above 0, which transform log needs")
+        if np.ptp(y) == 0:
+            raise ValueError(f"target {self.name!r}: all {len(y)} samples have the value {y[0]:g}")
 
     def dump(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -6,7 +6,6 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
 from models import leftout
 from models.applicability import Applicability
@@ -28,8 +27,7 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
     vary, where a class has no sample, and where all samples are of one site.
     """
     table = table.measured(target.name)
-    y = table.y(target.name)
-    check(y, target)
+    target.check_values(table.y(target.name), every_class=True)
     chosen = choose(table, target.folds, places)
     fit = _classes if target.kind == "class" else _quantity
     boosters, calibration, about = fit(table, target, chosen)
@@ -47,40 +45,23 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
     return ModelBundle(target, table.spec, texts, card, calibration, applicability)
 
 
-def check(y: NDArray[np.float64], target: Target) -> None:
-    """Raises ValueError where values cannot be learnt."""
-    if target.kind == "class":
-        strange = sorted(set(y.tolist()) - {float(c.code) for c in target.classes})
-        if strange:
-            raise ValueError(
-                f"target {target.name!r}: {strange[0]:g} is no class code; known: {target.codes}"
-            )
-        absent = [c.name for c in target.classes if not (y == c.code).any()]
-        if absent:
-            raise ValueError(f"target {target.name!r}: no sample of class {', '.join(absent)}")
-        return
-    if not np.isfinite(y).all():
-        raise ValueError(f"target {target.name!r}: a sample's value is not finite")
-    if target.transform == "log" and y.min() <= 0:
-        raise ValueError(f"target {target.name!r}: {y.min():g} is not above 0, which transform log needs")
-    if np.ptp(y) == 0:
-        raise ValueError(f"target {target.name!r}: all {len(y)} samples have the value {y[0]:g}")
-
-
 Fitted = tuple[dict[str, lightgbm.Booster], Calibration | ClassCalibration, dict[str, Any]]
 
 
 def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
     left = leftout.quantity(table, target, chosen.splits)
     X, names, own = table.X, table.spec.names, left.sample_variance
+    known = np.isfinite(left.residual)
     boosters = {
         "estimate": boost_target(X, table.y(target.name), target, names),
-        "scale": boost_scale(X, left.residual, left.base, own, target, names, left.trees),
+        "scale": boost_scale(
+            X[known], left.residual[known], left.base, own[known], target, names, left.trees
+        ),
     }
     calibration = left.calibration()
     about = {
         "unit": f"log of {target.unit}" if target.transform == "log" else target.unit,
-        "left_out_rms": float(np.sqrt((left.residual**2).mean())),
+        "left_out_rms": float(np.sqrt((left.residual[known] ** 2).mean())),
         "soil_sd": float(np.sqrt(np.exp(left.base))),
         "sample_error_sd": float(np.sqrt(own.mean())),
         "common_error_sd": float(np.sqrt(calibration.common)),

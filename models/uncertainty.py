@@ -9,7 +9,7 @@ out (v is fitted by likelihood to residuals of variance v + s2), and the shape i
 (Chilès & Delfiner 2012, ch. 6), so that it has tails. Taking out s2 keeps the shape and matches the
 variance, which is exact where errors are Gaussian.
 
-Classes are calibrated as cumulative probabilities (Platt 1999, each cut by itself, then made monotone).
+Classes are calibrated as cumulative probabilities (Platt 1999, at each cut between classes), kept monotone.
 """
 
 from __future__ import annotations
@@ -269,10 +269,10 @@ class ClassCalibration:
     are undone.
     """
 
-    slope: tuple[float, ...]
-    """Stretch of the logit of each cut (class - 1,), 0 or more."""
+    slope: float
+    """Stretch of the logit of all cuts, 0 or more."""
     shift: tuple[float, ...]
-    """Shift of it (class - 1,)."""
+    """Shift of the logit of each cut (class - 1,)."""
     prior: tuple[float, ...] | None = None
     """How many times likelier each class is on the map than among the samples (class,)."""
 
@@ -284,8 +284,8 @@ class ClassCalibration:
         rates. Raises ValueError where a share is not above 0.
         """
         count = probability.shape[1]
-        cuts = [_platt(tail, label > k) for k, tail in enumerate(_tails(probability).T)]
-        slope, shift = zip(*cuts, strict=True)
+        stretch, shifts = _platt(_tails(probability), label[:, None] > np.arange(count - 1))
+        slope, shift = stretch, tuple(shifts.tolist())
         if share is None:
             return cls(slope, shift)
         wanted = np.asarray(share, np.float64)
@@ -298,26 +298,26 @@ class ClassCalibration:
     def apply(self, probability: Vector) -> Vector:
         """Calibrated probability (row, class) that sums to 1."""
         raw = logit(np.clip(_tails(probability), TINY, 1 - TINY))
-        tails = expit(np.array(self.slope) * raw + np.array(self.shift))
+        tails = expit(self.slope * raw + np.array(self.shift))
         tails = np.minimum.accumulate(tails, axis=1)  # P(class > k) cannot rise with k
         one, none = np.ones((len(tails), 1)), np.zeros((len(tails), 1))
         found = -np.diff(np.hstack([one, tails, none]), axis=1)
         if self.prior is not None:
             found = found * np.array(self.prior)
             found /= found.sum(axis=1, keepdims=True)
-        return np.asarray(found)
+        return np.asarray(np.maximum(found, 0.0))
 
     def dump(self) -> dict[str, Any]:
         prior = None if self.prior is None else list(self.prior)
-        return {"slope": list(self.slope), "shift": list(self.shift), "prior": prior}
+        return {"slope": self.slope, "shift": list(self.shift), "prior": prior}
 
     @classmethod
     def parse(cls, content: dict[str, Any]) -> ClassCalibration:
-        slope, shift = (tuple(float(v) for v in content[key]) for key in ("slope", "shift"))
+        shift = tuple(float(v) for v in content["shift"])
         prior = None if content["prior"] is None else tuple(float(v) for v in content["prior"])
-        if len(slope) != len(shift) or (prior is not None and len(prior) != len(slope) + 1):
-            raise ValueError(f"{len(slope)} slopes, {len(shift)} shifts and prior {prior} do not fit")
-        return cls(slope, shift, prior)
+        if prior is not None and len(prior) != len(shift) + 1:
+            raise ValueError(f"{len(shift)} cuts and prior {prior} do not fit")
+        return cls(float(content["slope"]), shift, prior)
 
 
 def _tails(probability: Vector) -> Vector:
@@ -325,23 +325,27 @@ def _tails(probability: Vector) -> Vector:
     return np.asarray(np.cumsum(probability[:, ::-1], axis=1)[:, ::-1][:, 1:])
 
 
-def _platt(probability: Vector, happened: NDArray[np.bool_]) -> tuple[float, float]:
-    """Slope and shift of the logit, by likelihood with Platt's smoothed targets and a prior slope of 1."""
+def _platt(probability: Vector, happened: NDArray[np.bool_]) -> tuple[float, Vector]:
+    """One slope and each cut's shift of the logits (row, cut), by likelihood.
+
+    Platt's smoothed targets and a prior slope of 1; cuts share the slope so that they seldom cross.
+    """
     x = logit(np.clip(probability, TINY, 1 - TINY))
-    yes = int(happened.sum())
-    wanted = np.where(happened, (yes + 1) / (yes + 2), 1 / (len(x) - yes + 2))
-    slope, shift = 1.0, 0.0
-    for _ in range(100):
-        p = expit(slope * x + shift)
-        g = np.array([((p - wanted) * x).sum() + STRETCH_PRIOR * (slope - 1), (p - wanted).sum()])
+    rows, cuts = x.shape
+    yes = happened.sum(axis=0)
+    wanted = np.where(happened, (yes + 1) / (yes + 2), 1 / (rows - yes + 2))
+    found = np.concatenate([[1.0], np.zeros(cuts)])
+    for _ in range(200):
+        p = expit(found[0] * x + found[1:])
         w = np.maximum(p * (1 - p), 1e-9)
-        h = np.array([[(w * x * x).sum() + STRETCH_PRIOR, (w * x).sum()], [(w * x).sum(), w.sum()]])
-        step = np.linalg.solve(h, g)
-        step *= min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))  # far from the optimum, Newton overshoots
-        slope, shift = float(slope - step[0]), float(shift - step[1])
+        gradient = np.concatenate([[((p - wanted) * x).sum()], (p - wanted).sum(axis=0)])
+        gradient[0] += STRETCH_PRIOR * (found[0] - 1)
+        hessian = np.diag(np.concatenate([[(w * x * x).sum() + STRETCH_PRIOR], w.sum(axis=0)]))
+        hessian[0, 1:] = hessian[1:, 0] = (w * x).sum(axis=0)
+        step = np.linalg.solve(hessian, gradient)
+        found -= step * min(1.0, 2.0 / max(float(np.abs(step).max()), 1e-12))  # far off, Newton overshoots
         if np.abs(step).max() < 1e-10:
             break
-    if slope >= 0:
-        return slope, shift
-    rate = float(wanted.mean())  # a score that points the wrong way says nothing
-    return 0.0, float(logit(rate))
+    if found[0] < 0:  # scores that point the wrong way say nothing
+        return 0.0, logit(wanted.mean(axis=0))
+    return float(found[0]), found[1:]
