@@ -29,7 +29,18 @@ from models.train import train
 
 SIDE = 120  # pixels of 1 km
 SPEC = FeatureSpec.parse(
-    "ndvi_p10 ndvi_p50 ndvi_p90 swir16_mean swir22_mean red_p50 nir_p50 vv_mean vh_mean slope".split()
+    [
+        "ndvi_p10",
+        "ndvi_p50",
+        "ndvi_p90",
+        "swir16_mean",
+        "swir22_mean",
+        "red_p50",
+        "nir_p50",
+        "vv_mean",
+        "vh_mean",
+        "slope",
+    ]
 )
 CAUSES = 6
 CLUSTERS, SAMPLES = 25, 200

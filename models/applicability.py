@@ -66,7 +66,9 @@ class Applicability:
         scale = float(pdist(scaled).mean())
         threshold = _threshold(_to_other_folds(scaled, fold) / scale)
         rows = np.ascontiguousarray(X[:, used])
-        return cls(X.shape[1], tuple(used), tuple(mean.tolist()), tuple(factor.tolist()), rows, scale, threshold)
+        return cls(
+            X.shape[1], tuple(used), tuple(mean.tolist()), tuple(factor.tolist()), rows, scale, threshold
+        )
 
     def dissimilarity(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
         """Dissimilarity index float64 (row,) of rows float32 (row, feature); NaN where a value is not finite."""

@@ -131,7 +131,9 @@ class ModelBundle:
     @classmethod
     def _parse(cls, content: dict[str, Any], boosters: dict[str, str], around: Any) -> ModelBundle:
         target = Target.model_validate(content["target"])
-        kind: type[Calibration | ClassCalibration] = ClassCalibration if target.kind == "class" else Calibration
+        kind: type[Calibration | ClassCalibration] = (
+            ClassCalibration if target.kind == "class" else Calibration
+        )
         return cls(
             target,
             FeatureSpec.from_json(json.dumps(content["spec"])),

@@ -43,7 +43,7 @@ class Clustering:
     """How much more clustered the samples are than the places that are mapped."""
 
     between_samples: NDArray[np.float64] = field(repr=False)
-    """Gj: distance of each sample to the nearest one of another group (row,)."""
+    """Gj: mean distance of a group's samples to the nearest one of another group (group,)."""
     to_places: NDArray[np.float64] = field(repr=False)
     """Gij: distance of each mapped place to the nearest sample (place,)."""
 
@@ -119,9 +119,11 @@ class KNNDM(Splitter):
             raise ValueError(f"cannot make {self.n_splits} folds of {len(centre)} group(s)")
         most = max(len(centre) - 2, self.n_splits)
         tried = np.unique(np.rint(np.geomspace(self.n_splits, most, CANDIDATES)).astype(int))
-        trees = cut_tree(linkage(centre, "ward"), n_clusters=tried)
+        trees = cut_tree(linkage(centre, "ward"), n_clusters=[*tried, len(centre)])
         best: Matching | None = None
-        for clusters, label in zip(tried, trees.T, strict=True):
+        for clusters, label in zip([*tried, len(centre)], trees.T, strict=True):
+            if best is not None and clusters == len(centre) > most:
+                break  # groups dealt singly serve only where all clusters are too large
             merged = _merge(places, label[group], np.bincount(label, size), self.n_splits)
             if np.bincount(merged).max() > self.max_share * len(places):
                 continue
@@ -141,7 +143,9 @@ def clustering(places: ArrayLike, targets: ArrayLike, groups: ArrayLike | None =
     places, targets = checked_places(places), checked_places(targets)
     if places.shape[1] != targets.shape[1]:
         raise ValueError(f"places have {places.shape[1]} axes, targets {targets.shape[1]}; expected the same")
-    between = _nearest_elsewhere(places, numbered(len(places), groups))
+    group = numbered(len(places), groups)
+    between = _nearest_elsewhere(places, group)  # rows of a group are no independent witnesses of it
+    between = np.bincount(group, between) / np.bincount(group)
     return Clustering(between, np.asarray(KDTree(places).query(targets)[0], np.float64))
 
 

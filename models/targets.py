@@ -99,7 +99,7 @@ class Target(Settings):
         unknown = set(self.bad_classes) - {c.name for c in self.classes}
         if unknown:
             raise ValueError(f"bad_classes names {sorted(unknown)}; known: {[c.name for c in self.classes]}")
-        if self.shares and (len(self.shares) != len(self.classes) or not all(0 < s for s in self.shares)):
+        if self.shares and (len(self.shares) != len(self.classes) or not all(s > 0 for s in self.shares)):
             raise ValueError(f"shares are {list(self.shares)}; expected {len(self.classes)} numbers above 0")
         if self.transform != "none" or self.unit:
             raise ValueError("kind class takes neither unit nor transform")
@@ -162,7 +162,9 @@ class Target(Settings):
         if self.kind == "class":
             strange = sorted(set(y.tolist()) - {float(c.code) for c in self.classes})
             if strange:
-                raise ValueError(f"target {self.name!r}: {strange[0]:g} is no class code; known: {self.codes}")
+                raise ValueError(
+                    f"target {self.name!r}: {strange[0]:g} is no class code; known: {self.codes}"
+                )
             absent = [c.name for c in self.classes if not (y == c.code).any()]
             if absent and every_class:
                 raise ValueError(f"target {self.name!r}: no sample of class {', '.join(absent)}")

@@ -180,7 +180,7 @@ def shape(normalised: Vector) -> Vector:
     score = ndtri(np.arange(1, len(e) + 1) / (len(e) + 1))
     knots = np.interp(SCORES, score, e)
     middle = np.interp(0, score, e)
-    for side, end, far in ((SCORES < score[0], e[0], score[0]), (SCORES > score[-1], e[-1], score[-1])):
+    for side, end, far in ((score[0] > SCORES, e[0], score[0]), (score[-1] < SCORES, e[-1], score[-1])):
         knots[side] = end + (SCORES[side] - far) * (end - middle) / far
     return np.asarray(np.maximum.accumulate(knots) + 1e-9 * SCORES)  # ties must still rise
 
@@ -277,7 +277,9 @@ class ClassCalibration:
     """How many times likelier each class is on the map than among the samples (class,)."""
 
     @classmethod
-    def fit(cls, probability: Vector, label: NDArray[Any], share: ArrayLike | None = None) -> ClassCalibration:
+    def fit(
+        cls, probability: Vector, label: NDArray[Any], share: ArrayLike | None = None
+    ) -> ClassCalibration:
         """From left-out ``probability`` (row, class) and the class numbers 0.. that were found (row,).
 
         ``share`` (class,): the classes' true shares of the mapped area, where samples were drawn at other
