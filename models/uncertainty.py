@@ -149,13 +149,19 @@ def calibrate(
     ``sample_variance`` (row,) of each sample's own error is taken out; ``common_variance`` (row,) or one
     number is that of an error which shifts all samples together: residuals do not show it, averaging does
     not lessen it, so it is added to every distribution. Where it differs by row, its standard deviations
-    are averaged, as one error moves all. Both in squared learning units. Raises ValueError for fewer
+    are averaged, as one error moves all. Both in squared learning units. The mean residual does not move
+    the distributions: samples come in clusters, and the chance of a few clusters is no bias of the map. It
+    widens them instead. Raises ValueError for fewer
     than 2 residuals or a negative variance.
     """
     own = checked_variance(sample_variance, len(residual))
     shared = float(np.sqrt(checked_variance(common_variance, len(residual))).mean() ** 2)
     total = np.sqrt(np.exp(base + scale) + own)
-    return Calibration(tuple(shape(residual / total).tolist()), base, shared, transform)
+    e = residual / total
+    centred = e - e.mean()
+    if centred.any():
+        centred *= np.sqrt((e**2).mean() / (centred**2).mean())
+    return Calibration(tuple(shape(centred).tolist()), base, shared, transform)
 
 
 def checked_variance(variance: ArrayLike, rows: int) -> Vector:
