@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial import KDTree
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist
 
 from models import applicability_kernels as kernels
 from models.applicability_kernels import LANES, STEP, Blocks
@@ -32,15 +32,15 @@ class Applicability:
     """Of the training rows, for each used feature."""
     factor: tuple[float, ...]
     """Importance / standard deviation (ddof 1), for each used feature."""
-    rows: NDArray[np.float32] = field(repr=False, compare=False)
-    """Training rows float32 (row, used feature), in their own unit."""
+    rows: NDArray[np.float64] = field(repr=False, compare=False)
+    """Training rows (row, used feature), in their own unit."""
     scale: float
     """Mean distance between all pairs of training rows; the index is a distance divided by it."""
     threshold: float
     """Largest index inside: Q75 + 1.5 IQR of the training rows' own, at most their maximum."""
 
     @classmethod
-    def fit(cls, X: NDArray[np.float32], importance: ArrayLike, folds: ArrayLike) -> Applicability:
+    def fit(cls, X: NDArray[np.floating], importance: ArrayLike, folds: ArrayLike) -> Applicability:
         """From training rows ``X`` (row, feature), the model's importance (feature,), fold numbers (row,).
 
         Importance below 0 counts as 0; features of no importance or no variance are left out. The index of
@@ -55,35 +55,36 @@ class Applicability:
             raise ValueError(
                 f"{len(X)} training rows without a gap lie in {len(np.unique(fold))} fold(s); expected 2 or more"
             )
-        values = X.astype(np.float64)
         varies = np.ptp(X, axis=0) > 0
         used = [int(k) for k in np.argsort(-weight, kind="stable") if weight[k] > 0 and varies[k]]
         if not used:
             raise ValueError("no feature has both variance and an importance above 0")
-        mean, deviation = values[:, used].mean(axis=0), values[:, used].std(axis=0, ddof=1)
-        factor = weight[used] / deviation
-        scaled = (values[:, used] - mean) * factor
-        scale = float(pdist(scaled).mean())
-        threshold = _threshold(_to_other_folds(scaled, fold) / scale)
         rows = np.ascontiguousarray(X[:, used])
+        mean = rows.mean(axis=0)
+        factor = weight[used] / rows.std(axis=0, ddof=1)
+        scaled = (rows - mean) * factor
+        scale = _mean_distance(scaled)
+        threshold = _threshold(_to_other_folds(scaled, fold) / scale)
         return cls(
             X.shape[1], tuple(used), tuple(mean.tolist()), tuple(factor.tolist()), rows, scale, threshold
         )
 
-    def dissimilarity(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Dissimilarity index float64 (row,) of rows float32 (row, feature); NaN where a value is not finite."""
+    def dissimilarity(self, X: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Dissimilarity index float64 (row,) of rows (row, feature); NaN where a value is not finite."""
         squared = self._nearest(X, np.inf, False)
         return np.asarray(np.sqrt(squared) / self.scale)
 
-    def inside(self, X: NDArray[np.float32]) -> NDArray[np.bool_]:
+    def inside(self, X: NDArray[np.floating]) -> NDArray[np.bool_]:
         """``dissimilarity(X) <= threshold`` (row,), faster; False where a value of the row is not finite."""
         return np.asarray(self._nearest(X, self._bound, True) < self._bound)
 
-    def _nearest(self, X: NDArray[np.float32], bound: float, first: bool) -> NDArray[np.float64]:
+    def _nearest(self, X: NDArray[np.floating], bound: float, first: bool) -> NDArray[np.float64]:
+        if X.dtype not in (np.float32, np.float64):
+            X = X.astype(np.float64)
         if X.ndim != 2 or X.shape[1] != self.features:
             raise ValueError(f"X is {X.shape}; expected (row, {self.features})")
         out = np.empty(len(X))
-        kernels.nearest(np.asarray(X, np.float32), self._blocks, bound, first, out)
+        kernels.nearest(X, self._blocks, bound, first, out)
         return out
 
     @cached_property
@@ -99,7 +100,7 @@ class Applicability:
     @cached_property
     def _blocks(self) -> Blocks:
         mean, factor = np.array(self.mean), np.array(self.factor)
-        scaled = (self.rows.astype(np.float64) - mean) * factor
+        scaled = (self.rows - mean) * factor
         members = _neighbours(scaled, np.arange(len(scaled)))
         middle = np.stack([scaled[m].mean(axis=0) for m in members])
         radius = np.array(
@@ -116,7 +117,7 @@ class Applicability:
             "used": list(self.used),
             "mean": list(self.mean),
             "factor": list(self.factor),
-            "rows": [[float(v) for v in row] for row in self.rows],
+            "rows": self.rows.tolist(),
             "scale": self.scale,
             "threshold": self.threshold,
         }
@@ -124,7 +125,7 @@ class Applicability:
     @classmethod
     def parse(cls, content: dict[str, Any]) -> Applicability:
         """Back from ``dump``. Raises ValueError, KeyError or TypeError for other content."""
-        rows = np.array(content["rows"], np.float32)
+        rows = np.array(content["rows"], np.float64)
         columns = [tuple(content[key]) for key in ("used", "mean", "factor")]
         if rows.ndim != 2 or not len(rows) or any(len(c) != rows.shape[1] for c in columns):
             raise ValueError(f"applicability has rows {rows.shape} for {len(columns[0])} features")
@@ -149,8 +150,8 @@ class Applicability:
 
 def _checked(
     X: ArrayLike, importance: ArrayLike, folds: ArrayLike
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[Any]]:
-    X, weight, fold = np.asarray(X, np.float32), np.asarray(importance, np.float64), np.asarray(folds)
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[Any]]:
+    X, weight, fold = np.asarray(X, np.float64), np.asarray(importance, np.float64), np.asarray(folds)
     if X.ndim != 2:
         raise ValueError(f"X is {X.shape}; expected (row, feature)")
     if weight.shape != (X.shape[1],) or not np.isfinite(weight).all():
@@ -158,6 +159,12 @@ def _checked(
     if fold.shape != (len(X),):
         raise ValueError(f"folds are {fold.shape}; expected one number for each of {len(X)} rows")
     return X, np.maximum(weight, 0), fold
+
+
+def _mean_distance(scaled: NDArray[np.float64]) -> float:
+    """Between all pairs of rows; some rows at a time, as all pairs would fill memory."""
+    total = sum(float(cdist(scaled[k : k + 500], scaled).sum()) for k in range(0, len(scaled), 500))
+    return total / (len(scaled) * (len(scaled) - 1))
 
 
 def _to_other_folds(scaled: NDArray[np.float64], fold: NDArray[Any]) -> NDArray[np.float64]:

@@ -92,7 +92,7 @@ def _scaled(X, start, stop, blocks, gap, into):  # type: ignore[no-untyped-def]
 
 @numba.njit(nogil=True, cache=True)
 def nearest(X, blocks, bound, first_will_do, out):  # type: ignore[no-untyped-def]
-    """Least squared distance of each row of X float32 (row, feature) into ``out`` float64 (row,).
+    """Least squared distance of each row of X (row, feature) into ``out`` float64 (row,).
 
     Only distances below ``bound`` are looked for; a row without one gets the bound. With
     ``first_will_do`` any distance below the bound serves. NaN where a value of X is not finite.

@@ -79,6 +79,8 @@ def _needed(config: Config, spec: FeatureSpec) -> list[Any]:
 
 #: Places of the mapped area that folds are matched to; more change little (Linnenbrink et al. 2024).
 MAPPED_PLACES = 1000
+#: Cells of the grid that they are taken from, at most.
+MOST_CELLS = 200_000
 
 
 def mapped_places(area: BaseGeometry) -> NDArray[np.float64]:
@@ -88,10 +90,12 @@ def mapped_places(area: BaseGeometry) -> NDArray[np.float64]:
     """
     west, south, east, north = area.bounds
     narrow = np.cos(np.radians((south + north) / 2))
-    step = np.sqrt(area.area * narrow / MAPPED_PLACES)  # degrees of latitude
+    box = (north - south) * (east - west)
+    # degrees of latitude; a thin area across a wide box gets fewer places than a grid that fills memory
+    step = np.sqrt(max(area.area / MAPPED_PLACES, box / MOST_CELLS) * narrow)
     lat = np.arange(south + step / 2, north, step)
     lon = np.arange(west + step / narrow / 2, east, step / narrow)
-    grid = np.array([(x, y) for y in lat for x in lon]).reshape(-1, 2)
+    grid = np.stack(np.meshgrid(lon, lat), axis=-1).reshape(-1, 2)
     inside = grid[shapely.contains_xy(area, grid)]
     if not len(inside):  # an area thinner than its grid
         inside = np.array(area.representative_point().coords)

@@ -210,3 +210,13 @@ def test_what_does_not_fit_is_refused_with_both_sides() -> None:
         Applicability.fit(X, importance, np.zeros(60))
     with pytest.raises(ValueError, match=r"X is \(60, 4\); expected \(row, 5\)"):
         Applicability.fit(X, importance, folds).inside(X[:, :4])
+
+
+def test_double_precision_is_kept() -> None:
+    X, importance, folds = make(60, 5, 1)
+    fine, new = X.astype(float) * (1 + 1e-9), make(80, 5, 2)[0].astype(float) * (1 - 1e-9)
+    index, threshold, _ = plain(fine, importance, folds, new)
+    found = Applicability.fit(fine, importance, folds)
+    np.testing.assert_allclose(found.dissimilarity(new), index, rtol=1e-11)
+    assert found.threshold == pytest.approx(threshold, rel=1e-12)
+    np.testing.assert_array_equal(found.inside(new), found.dissimilarity(new) <= found.threshold)

@@ -6,6 +6,7 @@ from itertools import count as naturals
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp, wasserstein_distance
@@ -14,7 +15,10 @@ from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from models.knndm import KNNDM, clustering
+from features import FeatureSpec
+from models import SampleTable, folds
+from models.knndm import KNNDM, Chosen, choose, clustering
+from models.settings import FoldSettings
 
 
 def clustered(seed: int, clusters: int = 12, each: int = 10, spread: float = 2.0) -> NDArray[np.float64]:
@@ -173,3 +177,49 @@ def test_what_cannot_be_is_refused() -> None:
         KNNDM(np.where(places < places.min() + 1, np.nan, places), area()).assign(len(places))
     with pytest.raises(ValueError, match="lie in one group"):
         KNNDM(places, area()).assign(len(places), np.zeros(len(places)))
+
+
+# --- folds of a sample table ------------------------------------------------------------------
+
+
+def sampled(places: NDArray[np.float64], group: Any = "") -> SampleTable:
+    """Places in kilometres as samples near the equator, where a degree is 111.195 km either way."""
+    lon, lat = places.T / 111.195
+    frame = pd.DataFrame({"x": places[:, 0] * 1000, "y": places[:, 1] * 1000, "lon": lon, "lat": lat})
+    frame = frame.assign(epsg=32648, group=group, season="s", date="d", sample_id="i", slope=np.float32(1))
+    return SampleTable(frame, FeatureSpec.parse(["slope"]))
+
+
+def fold_of(found: Chosen) -> NDArray[np.intp]:
+    return folds.numbers(found.splits)
+
+
+def test_places_on_the_map_decide_the_folds_of_a_table() -> None:
+    places, targets = clustered(1), area(1)
+    found = choose(sampled(places), FoldSettings(count=6), folds.on_globe(*targets.T / 111.195))
+    assert "kNNDM" in found.what
+    np.testing.assert_array_equal(fold_of(found), KNNDM(places, targets, 6).assign(len(places)))
+
+
+def test_without_a_map_blocks_are_left_out_and_in_one_block_sites() -> None:
+    table = sampled(clustered(1))
+    found = choose(table, FoldSettings(count=4, block_m=5000))
+    assert found.what == "left-out blocks of 5000 m"
+    np.testing.assert_array_equal(fold_of(found), folds.numbers(folds.spatial(table, 4, 5000, 1)))
+    found = choose(table, FoldSettings(count=4, block_m=1e9))
+    assert found.what == "left-out sites"
+    np.testing.assert_array_equal(fold_of(found), folds.numbers(folds.random(table, 4, 1)))
+    with pytest.raises(ValueError, match="lie in 1 sites"):
+        choose(table.take(np.zeros(5, int)), FoldSettings())
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+@pytest.mark.parametrize("sizes", [(40, 1, 1), (1, 1, 1, 1, 1), (30, 20, 3, 3, 2, 2), (5, 5)])
+def test_one_large_survey_does_not_stop_a_map_from_being_trained(count: int, sizes: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    centre = rng.uniform(0, 100, (len(sizes), 2))
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    table = sampled(centre[group] + rng.normal(0, 1, (len(group), 2)), [f"g{k}" for k in group])
+    found = choose(table, FoldSettings(count=count), folds.on_globe(*area(0).T / 111.195))
+    for train, test in found.splits:
+        assert len(train) and len(test) and not set(group[train]) & set(group[test])
