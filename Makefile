@@ -37,6 +37,7 @@ lock: install  ## Resolve all packages anew into requirements.lock
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade -o requirements.lock
 
 bench: install  ## Figures: each file of benchmarks/ prints ratios measured in one run
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]'
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:  ## Remove what install and demo made

@@ -115,14 +115,14 @@ def measure(world: World, rows: np.ndarray, rng: np.random.Generator, known: boo
         lat=y / DEGREE_M, epsg=32648, x=x, y=y, ece=np.exp(world.truth[rows] + noise),
     )  # fmt: skip
     if known:
-        frame = frame.assign(ece_sample_variance=own, ece_common_variance=COMMON_SD**2)
+        frame = frame.assign(ece_log_variance_own=own, ece_log_variance_shared=COMMON_SD**2)
     return SampleTable(frame, SPEC)
 
 
 def said(table: SampleTable, splits: folds.Folds) -> float:
     """Error of the map in log units as left-out samples tell it, their own error taken out."""
     left = leftout.quantity(table, TARGET, splits)
-    own, common = table.error_variance(TARGET.name)
+    own, common = table.error_variance(TARGET.name, True)
     return float(np.sqrt((left.residual**2).mean() - own.mean() + common.mean()))
 
 

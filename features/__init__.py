@@ -2,7 +2,7 @@
 
 from features.bands import BANDS
 from features.compute import block, cube
-from features.indices import INDICES, Index
+from features.indices import ALIASES, INDICES, Index
 from features.spec import Feature, FeatureSpec
 
-__all__ = ["BANDS", "INDICES", "Feature", "FeatureSpec", "Index", "block", "cube"]
+__all__ = ["ALIASES", "BANDS", "INDICES", "Feature", "FeatureSpec", "Index", "block", "cube"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import folds, knndm, leftout
+from models import folds, knndm, leftout, measures
 from models.bundle import ModelBundle
 from models.samples import SampleTable
 from models.targets import Target
@@ -134,12 +134,13 @@ def _class_scores(y: NDArray[np.float64], layers: Layers, target: Target) -> tup
     confusion = {
         names[a]: {names[b]: int(((y == a) & (layers["class"] == b)).sum()) for b in names} for a in names
     }
-    own = np.stack([layers[f"p_{c.name}"] for c in target.classes])
-    truth = np.stack([y == c.code for c in target.classes])
+    classes = sorted(target.classes, key=lambda c: c.code)
+    own = np.stack([layers[f"p_{c.name}"] for c in classes], axis=1).astype(np.float64)
+    truth = np.searchsorted([c.code for c in classes], y)
     return {
         "n": len(y),
         "accuracy": float(right.mean()),
-        "brier": float(((own - truth) ** 2).sum(axis=0).mean()),
+        "brier": measures.brier(truth, np.clip(own, 0, 1)),
         "confusion": confusion,
     }, lambda rows: float(right[rows].mean())
 
@@ -147,19 +148,25 @@ def _class_scores(y: NDArray[np.float64], layers: Layers, target: Target) -> tup
 def _quantity_scores(
     y: NDArray[np.float64], layers: Layers, target: Target
 ) -> tuple[dict[str, Any], Headline]:
-    error = layers["estimate"].astype(np.float64) - y
-    spread = float(((y - y.mean()) ** 2).sum())
-    covered = (layers["lower"] <= y) & (y <= layers["upper"])
+    estimate, lower, upper = (layers[n].astype(np.float64) for n in ("estimate", "lower", "upper"))
+    covered = measures.picp(y, lower, upper, LEVEL)
+    scores = {
+        "rmse": measures.rmse(y, estimate),
+        "mae": measures.mae(y, estimate),
+        "bias": measures.bias(y, estimate),
+        "r2": measures.r2(y, estimate),
+        "concordance": measures.concordance(y, estimate),
+        "rpiq": measures.rpiq(y, estimate),
+        "interval_score": measures.interval_score(y, lower, upper, target.interval),
+        "coverage": covered.value,
+    }
     return {
         "n": len(y),
         "unit": target.unit,
-        "rmse": float(np.sqrt((error**2).mean())),
-        "mae": float(np.abs(error).mean()),
-        "bias": float(error.mean()),
-        "r2": 1 - float((error**2).sum()) / spread if spread else None,
-        "coverage": float(covered.mean()),
+        **{name: value if np.isfinite(value) else None for name, value in scores.items()},
+        "coverage_interval": [covered.lower, covered.upper],
         "coverage_nominal": target.interval,
-    }, lambda rows: float(np.sqrt((error[rows] ** 2).mean()))
+    }, lambda rows: measures.rmse(y[rows], estimate[rows])
 
 
 def _interval(headline: Headline, groups: NDArray[np.intp]) -> tuple[float, float]:

@@ -96,7 +96,7 @@ def quantity(table: SampleTable, target: Target, splits: Folds) -> LeftOutQuanti
     """Each row judged by boosters that learnt from other folds; so is the scale of its residual."""
     y = table.y(target.name)
     target.check_values(y)
-    own, common = table.error_variance(target.name)
+    own, common = table.error_variance(target.name, target.transform == "log")
     own, common = checked_variance(own, len(y)), checked_variance(common, len(y))
     location = np.full(len(y), np.nan)
     for fit, test in splits:

@@ -54,17 +54,18 @@ class SampleTable:
     def y(self, target: str) -> NDArray[np.float64]:
         return self.frame[target].to_numpy(np.float64)
 
-    def error_variance(self, target: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def error_variance(self, target: str, log: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Variance of each sample's own error, and of the error that all samples share (row,), (row,).
 
-        In squared learning units (of the logarithm for transform log), from the optional columns
-        ``<target>_sample_variance`` and ``<target>_common_variance``; 0 where there is none.
+        From the optional columns ``<target>_variance_own`` and ``_shared``, in squared units, or with ``log``
+        ``<target>_log_variance_own`` and ``_shared``, of the logarithm; 0 where there is no such column.
         """
-        own, common = (
+        kind = f"{target}_log_variance" if log else f"{target}_variance"
+        own, shared = (
             self.frame[name].to_numpy(np.float64) if name in self.frame else np.zeros(len(self))
-            for name in (f"{target}_sample_variance", f"{target}_common_variance")
+            for name in (f"{kind}_own", f"{kind}_shared")
         )
-        return own, common
+        return own, shared
 
     @property
     def digest(self) -> str:

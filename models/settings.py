@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Settings(BaseModel):
     """Base of all settings: immutable, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, values: Any) -> Any:
+        """YAML reads yes and true as truth values, and those would pass as 1."""
+        for name, field in cls.model_fields.items() if isinstance(values, dict) else ():
+            value = values.get(name)
+            parts = value if isinstance(value, list) else [value]
+            if field.annotation is not bool and any(isinstance(part, bool) for part in parts):
+                raise ValueError(f"{name} is {str(value).lower()}, which is no number and no text")
+        return values
 
 
 class BoosterSettings(Settings):

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import pystac
 import pystac_client
@@ -29,6 +29,8 @@ TIMEOUT_S = 60
 #: Services refuse geometries of many thousand points.
 MAX_SEARCH_POINTS = 400
 COARSE_DEGREES = 0.05
+#: Key of the stand-in for an item that could not be read; its value says why.
+UNREADABLE = "phusa:unreadable"
 #: What foreign JSON makes the libraries raise.
 _TROUBLE = (
     OSError,
@@ -85,6 +87,8 @@ def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dr
     locate = providers.locator(source.provider)
     for record in _records(source, season, place):
         try:
+            if UNREADABLE in record:
+                raise Refused(f"unreadable record: {record[UNREADABLE]}")
             scene = providers.scene(record, source.sensor, source.provider, locate)
             if not SENSORS[source.sensor].timeless and scene.day not in season:
                 continue
@@ -172,25 +176,40 @@ def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[
                 "a path to your own catalog.json, or earth-search, planetary-computer or copernicus "
                 "for the public archives (docs/remote-sensing.md)"
             )
-        root = str(Path(root).resolve())
+        root = Path(root).resolve().as_uri()  # as a plain path, # and ? would cut it short
     try:
-        catalog = pystac.Catalog.from_file(root, stac_io=_GuardedIO(root))
+        io = _GuardedIO(root)
+        catalog = pystac.Catalog.from_file(root, stac_io=io)
         catalog.set_root(catalog)  # links are resolved by the root's reader, and the guard is that
-        for item in _items(catalog, collections):
-            record = item.to_dict(include_self_link=False, transform_hrefs=False)
-            if record.get("collection") in collections:
-                yield _absolute(record, item.get_self_href())
+        for href, home in _items(catalog, collections):
+            record = {"collection": home} | _item(io, href)
+            if home or UNREADABLE in record or record["collection"] in collections:
+                yield _absolute(record, href)
     except _TROUBLE as error:
-        raise InputError(f"the catalogue {root} cannot be read: {_short(error)}") from None
+        raise InputError(f"the catalogue {provider.catalog} cannot be read: {_short(error)}") from None
 
 
-def _items(node: pystac.Catalog, collections: tuple[str, ...]) -> Iterator[pystac.Item]:
-    """Items below a node, without opening collections that are not asked for."""
-    if isinstance(node, pystac.Collection) and node.id not in collections:
-        return
-    yield from node.get_items()
+def _items(node: pystac.Catalog, collections: tuple[str, ...], home: str = "") -> Iterator[tuple[str, str]]:
+    """(address, collection) of the items below a node, without opening collections that are not asked for."""
+    if isinstance(node, pystac.Collection):
+        if node.id not in collections:
+            return
+        home = node.id
+    for link in node.get_item_links():
+        yield str(link.get_absolute_href()), home
     for child in node.get_children():
-        yield from _items(child, collections)
+        yield from _items(child, collections, home)
+
+
+def _item(io: _GuardedIO, href: str) -> dict[str, Any]:
+    """An item's JSON as it is: one that cannot be read must not end the search, so it is a record of that."""
+    try:
+        record = json.loads(io.read_text_from_href(href))
+        if not isinstance(record, dict):
+            raise ValueError("not a JSON object")
+        return record
+    except _TROUBLE as error:
+        return {"id": href, UNREADABLE: _short(error)}
 
 
 def _absolute(record: dict[str, Any], base: str | None) -> dict[str, Any]:
@@ -201,8 +220,13 @@ def _absolute(record: dict[str, Any], base: str | None) -> dict[str, Any]:
         if urlsplit(href).scheme or href.startswith("/"):
             continue
         remote = urlsplit(own).scheme in ("http", "https")
-        asset["href"] = urljoin(own, href) if remote else str((Path(own).parent / href).resolve())
+        asset["href"] = urljoin(own, href) if remote else str((_path(own).parent / href).resolve())
     return record
+
+
+def _path(url: str) -> Path:
+    """The local path of a file URL."""
+    return Path(unquote(urlsplit(url).path))
 
 
 class _GuardedIO(DefaultStacIO):
@@ -214,15 +238,16 @@ class _GuardedIO(DefaultStacIO):
 
     def read_text_from_href(self, href: str) -> str:
         home, there = urlsplit(self.root), urlsplit(href)
-        if home.scheme in ("http", "https"):
-            if (there.scheme, there.netloc) != (home.scheme, home.netloc):
-                raise ValueError(f"a link leaves the catalogue: {href}")
-            answer = requests.get(href, timeout=TIMEOUT_S)
-            answer.raise_for_status()
-            return answer.text
-        if there.scheme or not Path(href).resolve().is_relative_to(Path(self.root).parent):
-            raise ValueError(f"a link leaves the catalogue's folder: {href}")
-        return Path(href).read_text(encoding="utf-8")
+        if (there.scheme, there.netloc) != (home.scheme, home.netloc):
+            raise ValueError(f"a link leaves the catalogue: {href}")
+        if home.scheme == "file":
+            path = _path(href)
+            if not path.resolve().is_relative_to(_path(self.root).parent):
+                raise ValueError(f"a link leaves the catalogue's folder: {href}")
+            return path.read_text(encoding="utf-8")
+        answer = requests.get(href, timeout=TIMEOUT_S)
+        answer.raise_for_status()
+        return answer.text
 
 
 def _short(error: BaseException) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import geopandas
+import numpy as np
+import rasterio
 import shapely
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainValidator,
     PrivateAttr,
     StringConstraints,
     ValidationError,
@@ -19,14 +23,18 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from rasterio.errors import RasterioError
 from shapely.geometry.base import BaseGeometry
 
 from features.bands import BANDS
+from features.indices import INDICES
 from features.spec import FeatureSpec
+from models.samples import PLACE_COLUMNS
 from models.settings import Settings
 from models.targets import Target
 from pipeline import yamlfile
 from pipeline.errors import InputError
+from pipeline.ownindices import Name, OwnIndex, named
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
 from pipeline.sensors import SensorName
@@ -47,6 +55,8 @@ def _existing(path: Path) -> Path:
     return path
 
 
+#: West, south, east, north in degrees.
+Box = tuple[float, float, float, float]
 FilePath = Annotated[Path, AfterValidator(_beside)]
 ExistingFile = Annotated[FilePath, AfterValidator(_existing)]
 
@@ -59,27 +69,55 @@ class Grid(Settings):
     block_px: int = Field(2048, ge=16, le=10980)
 
 
+def _raster(path: Path) -> Path:
+    """Opened as GeoTIFF whatever its name: other drivers could point anywhere."""
+    try:
+        with rasterio.open(path, driver="GTiff") as file:
+            if file.crs is None:
+                raise ValueError(f"{path.name} has no coordinate reference system")
+            if np.dtype(file.dtypes[0]).kind not in "ui":
+                raise ValueError(
+                    f"{path.name} holds {file.dtypes[0]}; expected whole numbers, the class codes"
+                )
+    except RasterioError as error:
+        raise ValueError(f"{path.name} cannot be read as a GeoTIFF: {error}") from None
+    return path
+
+
 class Mask(Settings):
     """A raster of land use: only pixels of ``classes`` are mapped."""
 
-    path: ExistingFile
+    path: Annotated[ExistingFile, AfterValidator(_raster)]
     classes: tuple[int, ...] = Field(min_length=1)
     version: str = ""
+
+
+def _area(value: Any, info: ValidationInfo) -> Box | Path:
+    """A box or the path of a file; either must hold an area on the globe."""
+    if isinstance(value, str) and value:
+        area: Box | Path = _beside(Path(value), info)
+    elif isinstance(value, list) and len(value) == 4 and all(_is_number(v) for v in value):
+        area = (float(value[0]), float(value[1]), float(value[2]), float(value[3]))
+    else:
+        raise ValueError(
+            f"found {value!r}; expected [west, south, east, north] in degrees, or the path of a .geojson "
+            "or .gpkg file"
+        )
+    read_area(area)
+    return area
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 class Region(Settings):
     """Where."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$")]
-    area: tuple[float, float, float, float] | FilePath
+    area: Annotated[Box | Path, PlainValidator(_area)]
     grid: Grid = Grid()
     mask: Mask | None = None
-
-    @field_validator("area")
-    @classmethod
-    def _on_the_globe(cls, area: Any) -> Any:
-        read_area(area)
-        return area
 
     @property
     def geometry(self) -> BaseGeometry:
@@ -87,7 +125,7 @@ class Region(Settings):
         return read_area(self.area)
 
 
-def read_area(area: Any) -> BaseGeometry:
+def read_area(area: Box | Path) -> BaseGeometry:
     """Geometry of a lon/lat box or of the polygons in a vector file. Raises ValueError."""
     if isinstance(area, Path):
         geometry = _read_polygons(area)
@@ -190,12 +228,14 @@ def _target(value: Any, info: ValidationInfo) -> Target:
         raise ValueError(str(error)) from None
 
 
-def _spec(value: Any) -> Any:
+def _spec(value: Any, info: ValidationInfo) -> Any:
     if isinstance(value, FeatureSpec):
         return value
+    if "indices" not in info.data:
+        raise ValueError("not read, since indices has a fault")
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("expected a list of feature names, such as [ndvi_p50, vv_mean]")
-    return FeatureSpec.parse(value)
+    return FeatureSpec.parse(value, {**INDICES, **named(info.data["indices"])})
 
 
 class Config(Settings):
@@ -206,6 +246,8 @@ class Config(Settings):
     clouds: CloudSettings = CloudSettings()
     max_loss_percent: float = Field(5, ge=0, le=100)
     seasons: dict[str, Season] = Field(min_length=1)
+    indices: dict[Name, OwnIndex] = Field(default_factory=dict)
+    """The region's own indices, usable in ``features`` beside the canon's."""
     features: Annotated[FeatureSpec, BeforeValidator(_spec)]
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()
@@ -229,6 +271,11 @@ class Config(Settings):
         names = [t.name for t in self.targets]
         if len(set(names)) < len(names):
             raise ValueError(f"targets: a name is given twice: {names}")
+        taken = {*PLACE_COLUMNS, *self.features.names} & set(names)
+        if taken:
+            raise ValueError(
+                f"targets: {sorted(taken)[0]!r} is the name of another column of the sample table"
+            )
         for entry in (*self.samples, *([self.evaluate_on] if self.evaluate_on else [])):
             if entry.season not in self.seasons:
                 raise ValueError(
@@ -271,6 +318,8 @@ class Config(Settings):
 
 
 def _season(name: str, value: Any) -> Season:
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"{name!r} is no season name; expected text such as 2025-dry")
     try:
         settings = SeasonSettings.model_validate(value)
     except ValidationError as error:

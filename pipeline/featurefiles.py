@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +9,14 @@ import numpy as np
 import rasterio
 import rasterio.shutil
 from distributed import Client
+from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from features.spec import FeatureSpec
 from pipeline import losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import PhusaError
+from pipeline.files import scratch_folder
 from pipeline.grid import lonlat_box, tiles
 from pipeline.load import Loss
 from pipeline.mapping import BlockTask
@@ -35,9 +35,7 @@ def write(
     of this run is left.
     """
     spec = config.features
-    work = out / f".{uuid.uuid4().hex}.tmp"
-    work.mkdir(parents=True)
-    try:
+    with scratch_folder(out / ".scratch") as work:
         owner: dict[str, Path] = {}
         tasks: list[BlockTask] = []
         for tile in tiles(config.region.geometry, config.region.grid.resolution_m):
@@ -53,20 +51,16 @@ def write(
             if outcome.result is None:
                 raise PhusaError(f"block {outcome.task.name} failed: {outcome.error}")
             reads, lost = reads + outcome.result.reads, [*lost, *outcome.result.losses]
-            with rasterio.open(owner[outcome.task.name], "r+") as file:
-                cube = outcome.result.arrays["features"]
-                file.write(
-                    cube,
-                    window=Window(
-                        outcome.task.offset[1], outcome.task.offset[0], cube.shape[2], cube.shape[1]
-                    ),
-                )
+            _write_block(owner[outcome.task.name], outcome.task.offset, outcome.result.arrays["features"])
             progress(done, len(tasks))
         share = losses.percent(len(lost), reads)
         losses.refuse(share, config.max_loss_percent, losses.worst(lost))
         return [_finish_features(path, out) for path in sorted(set(owner.values()))], share
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+
+
+def _write_block(path: Path, offset: tuple[int, int], cube: NDArray[np.float32]) -> None:
+    with rasterio.open(path, "r+") as file:
+        file.write(cube, window=Window(offset[1], offset[0], cube.shape[2], cube.shape[1]))
 
 
 def _new_features(path: Path, geobox: Any, spec: FeatureSpec, simulated: bool) -> None:

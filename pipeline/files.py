@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 @contextmanager
@@ -29,6 +31,40 @@ def aside(path: Path) -> Iterator[Path]:
 def write_aside(path: Path, text: str) -> None:
     with aside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """A new folder below ``parent``, removed at the end; those of processes that were killed too.
+
+    A lock tells a living process's folder from a dead one's.
+    """
+    parent.mkdir(parents=True, exist_ok=True)
+    for lock in parent.glob("*.lock"):
+        with lock.open("w") as file:
+            if _try_lock(file):
+                shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                lock.unlink(missing_ok=True)
+    folder = parent / uuid.uuid4().hex
+    lock = folder.with_suffix(".lock")
+    with lock.open("w") as file:
+        _try_lock(file)
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+            with suppress(OSError):  # another process uses it
+                parent.rmdir()
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sha256(path: Path) -> str:

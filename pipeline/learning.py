@@ -193,6 +193,12 @@ def bundles_for(config: Config, folders: Sequence[Path], work: Path) -> list[Mod
             config.need(bundle.spec)
         except ValueError as error:
             raise InputError(f"bundle of {bundle.target.name!r}: {error}") from None
+        # A named bundle brings its own features; the store's must be the config's, or it is an old one.
+        if bundle.target.name not in by_target and bundle.spec.digest != config.features.digest:
+            raise InputError(
+                f"the bundle of {bundle.target.name!r} in the store was trained on other features than the "
+                "config's; train it again, or name it with --bundle to use it as it is"
+            )
     return bundles
 
 

@@ -18,8 +18,10 @@ import shapely
 import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
 from odc.geo.xr import xr_coords
 from rasterio.errors import RasterioError
+from rasterio.features import geometry_mask
 
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
@@ -64,6 +66,11 @@ class Stack:
     """Dates on which the pixel was seen, (y, x): by Sentinel-2 where it is loaded, else Sentinel-1."""
     reads: int = 0
     losses: list[Loss] = field(default_factory=list)
+    lost: NDArray[np.bool_] = field(init=False)
+    """Where a read was lost, (y, x): inside the footprints of the scenes that ``losses`` names."""
+
+    def __post_init__(self) -> None:
+        self.lost = np.zeros(self.geobox.shape.yx, np.bool_)
 
     def datasets(self) -> dict[str, xr.Dataset]:
         """One labelled Dataset a sensor, dims (time, y, x), for ``features.cube`` and notebooks."""
@@ -113,6 +120,13 @@ def load(
 
 def _outline(geobox: GeoBox) -> shapely.Geometry:
     return geobox.extent.to_crs("EPSG:4326", resolution=geobox.resolution.x * 64).geom
+
+
+def _covered(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
+    """The pixels in a scene's footprint, (y, x); all that it touches."""
+    outline = Geometry(scene.geometry, "EPSG:4326").to_crs(str(geobox.crs), resolution=0.01)
+    shape, affine = geobox.shape.yx, geobox.affine
+    return np.asarray(geometry_mask([outline.geom], shape, affine, all_touched=True, invert=True), np.bool_)
 
 
 def _passes(scenes: Sequence[Scene]) -> list[list[Scene]]:
@@ -206,6 +220,7 @@ class _Reader:
         for band in bands:
             log.warning("lost %s %s at %s: %s", scene.id, band, self.where, reason)
             self.stack.losses.append(Loss(scene.id, band, self.where, reason))
+        self.stack.lost |= _covered(scene, self.stack.geobox)
 
     def read(
         self, scene: Scene, bands: Sequence[str], sensor: Sensor, geobox: GeoBox, nodata: float
@@ -223,8 +238,15 @@ class _Reader:
                 resampling = _check(url, scene, sensor, geobox)
                 found[band] = read_onto(url, geobox, sensor.dtype, nodata, resampling)
             except (RasterioError, OSError, ValueError) as error:
-                self.lose(scene, [band], " ".join(str(error).split())[:300])
+                self.lose(scene, [band], f"{urls[band]}: {_cause(error)}")
         return found
+
+
+def _cause(error: BaseException) -> str:
+    """What GDAL said first: rasterio wraps it in "see previous exception"."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split())[:300]
 
 
 def _openable(url: str, scene: Scene) -> str:

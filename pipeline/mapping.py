@@ -90,14 +90,14 @@ def _reasons(
 ) -> NDArray[np.int16]:
     """Reason code of each pixel, (y, x).
 
-    The first that holds of: outside, masked, unseen (failed where reads were lost, else no clear
-    date), and unknown ground: seen, but without a feature that the model cannot do without.
+    The first that holds of: outside, masked, failed (not mapped, and a read was lost there), no clear
+    date, and unknown ground: seen, but without a feature that the model cannot do without.
     """
     unseen = (stack.clear_dates == 0) | np.isnan(cube).all(axis=0)
-    missing = product.FAILED if stack.losses else product.NO_CLEAR_DATE
-    known = bundle.known(cube.reshape(len(cube), -1).T).reshape(cube.shape[1:])
-    reason = np.where(known, product.MAPPED, product.UNKNOWN_GROUND)
-    reason = np.where(unseen, missing, reason)
+    known = bundle.known(cube.reshape(len(cube), -1).T).reshape(cube.shape[1:]) & ~unseen
+    reason = np.where(unseen, product.NO_CLEAR_DATE, product.UNKNOWN_GROUND)
+    reason = np.where(stack.lost, product.FAILED, reason)
+    reason = np.where(known, product.MAPPED, reason)
     reason = np.where(_masked(task), product.MASKED, reason)
     return np.where(_outside(task), product.OUTSIDE, reason).astype(np.int16)
 

@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from models.bundle import ModelBundle
 from pipeline import product, scenes
@@ -32,8 +33,7 @@ class TilePlan:
 
 def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelBundle]) -> list[TilePlan]:
     """Tile plans of a season, west to east."""
-    mask = config.region.mask
-    mask_digest = sha256(mask.path) if mask else ""
+    settings = product_settings(config, season)
     plans = []
     for tile in tiles(config.region.geometry, config.region.grid.resolution_m):
         here = found.meeting(lonlat_box(tile.geobox))
@@ -49,7 +49,7 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
                 region=config.region.name,
                 geobox=tile.geobox,
                 target=bundle.target,
-                key=_key(config, season, tile, made["scenes_digest"], bundle, mask_digest),
+                key=_key(settings, tile, made["scenes_digest"], bundle),
                 provenance=made
                 | {"bundle": bundle.digest, "uncertainty": bundle.card.get("uncertainty", "")},
             )
@@ -59,22 +59,30 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
     return plans
 
 
-def _key(
-    config: Config, season: Season, tile: Tile, scenes_digest: object, bundle: ModelBundle, mask_digest: str
-) -> str:
+def product_settings(config: Config, season: Season) -> dict[str, Any]:
+    """What the config says that every product of a season depends on."""
     mask = config.region.mask
-    inputs = {
+    return {
         "algorithm": product.ALGORITHM,
         "season": [season.name, str(season.start), str(season.end)],
+        "clouds": config.clouds.model_dump(mode="json"),
+        "mask": [sha256(mask.path), list(mask.classes), mask.version] if mask else None,
+    }
+
+
+def _key(settings: dict[str, Any], tile: Tile, scenes_digest: object, bundle: ModelBundle) -> str:
+    inputs = settings | {
         "tile": [tile.name, tile.epsg, list(tile.geobox.affine)[:6], list(tile.geobox.shape.yx)],
-        "area": hashlib.sha256(shapely.to_wkb(shapely.normalize(tile.area))).hexdigest(),
+        "area": area_digest(tile.area),
         "scenes": scenes_digest,
         "bundle": bundle.digest,
         "spec": bundle.spec.digest,
-        "clouds": config.clouds.model_dump(mode="json"),
-        "mask": [mask_digest, list(mask.classes), mask.version] if mask else None,
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
+def area_digest(area: BaseGeometry) -> str:
+    return hashlib.sha256(shapely.to_wkb(shapely.normalize(area))).hexdigest()
 
 
 def block_tasks(config: Config, tile: Tile, here: Sequence[scenes.Scene]) -> tuple[BlockTask, ...]:
@@ -90,36 +98,3 @@ def block_tasks(config: Config, tile: Tile, here: Sequence[scenes.Scene]) -> tup
             BlockTask(block.name, block.geobox, block.offset, area, near, config.clouds.dilate_m, own)
         )
     return tuple(tasks)
-
-
-@dataclass(frozen=True)
-class RunState:
-    """What the last run of a season planned, and what failed; kept so that ``status`` needs no network."""
-
-    season: str
-    planned: tuple[tuple[str, str, str], ...]
-    """(tile, target, key)."""
-    failed: tuple[tuple[str, str, str], ...]
-    """(tile, target, error)."""
-
-    @staticmethod
-    def path(store: Path, season: Season) -> Path:
-        return store / "runs" / f"{season.slug}.json"
-
-    def dump(self) -> str:
-        return (
-            json.dumps({"season": self.season, "planned": self.planned, "failed": self.failed}, indent=1)
-            + "\n"
-        )
-
-    @classmethod
-    def read(cls, store: Path, season: Season) -> RunState | None:
-        path = cls.path(store, season)
-        if not path.exists():
-            return None
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return cls(
-            content["season"],
-            tuple((t, g, k) for t, g, k in content["planned"]),
-            tuple((t, g, e) for t, g, e in content["failed"]),
-        )

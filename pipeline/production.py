@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +12,13 @@ from distributed import Client
 from models.bundle import ModelBundle
 from pipeline import losses, mapping, runner
 from pipeline.config import Config
-from pipeline.errors import InputError, PhusaError
-from pipeline.files import write_aside
+from pipeline.errors import InputError, IntegrityError, PhusaError
+from pipeline.files import scratch_folder
 from pipeline.load import Loss
 from pipeline.mapping import BlockResult, BlockTask
-from pipeline.plan import RunState, TilePlan, plan
+from pipeline.plan import TilePlan, plan
 from pipeline.product import ProductId, TileWriter
+from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.stores import Record, Release, Store, work_folder
@@ -66,7 +65,7 @@ def map_season(
         for p in tile_plan.products:
             stored = store.find(p.id, p.key)
             # A product made while reads were lost is made again: the fault may be over.
-            if stored and not stored.lost_reads:
+            if stored and not stored.lost_reads and stored.intact:
                 report.skipped.append(stored)
             else:
                 todo.append(p)
@@ -74,14 +73,14 @@ def map_season(
             names = tuple(p.target.name for p in todo)
             tasks = tuple(replace(t, targets=names) for t in tile_plan.tasks)
             waiting.append(replace(tile_plan, products=tuple(todo), tasks=tasks))
-    _save_state(work, season, plans, [])
-    scratch = work / "scratch" / uuid.uuid4().hex
-    scratch.mkdir(parents=True)
+    planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
+    state = RunState(season.name, inputs_digest(config, season, work), planned, ())
+    state.write(work, season)
     try:
-        _map_tiles(waiting, bundles, store, client, scratch, report, progress)
+        with scratch_folder(work / "scratch") as scratch:
+            _map_tiles(waiting, bundles, store, client, scratch, report, progress)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        _save_state(work, season, plans, report.failed)
+        replace(state, failed=tuple(report.failed)).write(work, season)
     return report
 
 
@@ -154,55 +153,71 @@ class _Assembly:
         return records
 
 
-def _save_state(
-    store: Path, season: Season, plans: Iterable[TilePlan], failed: Sequence[tuple[str, str, str]]
-) -> None:
-    planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
-    state = RunState(season.name, planned, tuple(failed))
-    write_aside(RunState.path(store, season), state.dump())
-
-
 def publish(config: Config, season: Season, store: Store) -> Release:
-    """Publish what the last run of a season made: all of it, or nothing."""
-    state = RunState.read(work_folder(store.path, store.region), season)
+    """Publish what the last run of a season made: all of it, or nothing.
+
+    Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a
+    product is missing, IntegrityError where one is damaged, LossError where too much was lost.
+    """
+    work = work_folder(store.path, store.region)
+    state = RunState.read(work, season)
     if state is None:
         raise InputError(f"season {season.name!r} has not been mapped; run `phusa map` first")
-    records, absent = [], []
-    for tile, target, key in state.planned:
-        record = store.find(ProductId(season.name, tile, target), key)
-        if record:
-            records.append(record)
-        else:
-            absent.append(f"{tile}_{target}")
+    if state.inputs != inputs_digest(config, season, work):
+        raise InputError(f"season {season.name!r}: {_STALE}; run `phusa map` again")
+    found = {f"{t}_{g}": store.find(ProductId(season.name, t, g), key) for t, g, key in state.planned}
+    absent = [name for name, record in found.items() if record is None]
     if absent:
         raise PhusaError(
-            f"{len(absent)} of {len(state.planned)} products are missing, the first {absent[0]}; "
+            f"{len(absent)} of {len(found)} products are missing, the first {absent[0]}; "
             "run `phusa map` again: it does only those"
         )
-    losses.refuse(
-        losses.of_records(records),
-        config.max_loss_percent,
-        {r.id.name: r.lost_reads for r in records if r.lost_reads},
-    )
+    records = [record for record in found.values() if record]
+    damaged = [str(record.path) for record in records if not record.intact]
+    if damaged:
+        raise IntegrityError(
+            f"{len(damaged)} products are not what their records say, the first {damaged[0]}; "
+            "run `phusa map` again: it makes those anew"
+        )
+    lost = {r.id.name: r.lost_reads for r in records if r.lost_reads}
+    losses.refuse(losses.of_records(records), config.max_loss_percent, lost)
     return store.publish(season, records)
 
 
+_STALE = "the config or a trained model changed since it was mapped"
+
+
 def status(config: Config, store: Store) -> dict[str, Any]:
-    """For each season: products done (published or drafts), missing and failed."""
-    seasons: dict[str, Any] = {}
-    for season in config.seasons.values():
-        state = RunState.read(work_folder(store.path, store.region), season)
-        published = {(r.id.tile, r.id.target): r.key for r in store.published(season)}
-        entry: dict[str, Any] = {"done": [], "missing": [], "failed": [], "published": len(published)}
-        errors = {(t, g): e for t, g, e in state.failed} if state else {}
-        for tile, target, key in state.planned if state else ():
-            name = f"{tile}_{target}"
-            if store.find(ProductId(season.name, tile, target), key):
-                entry["done"].append(name)
-            elif (tile, target) in errors:
-                entry["failed"].append({"product": name, "error": errors[tile, target]})
-            else:
-                entry["missing"].append(name)
-        entry["planned"] = state is not None
-        seasons[season.name] = entry
-    return seasons
+    """Season name -> its products done (published or drafts), missing and failed.
+
+    ``stale`` says that the config or a trained model changed since the season was mapped;
+    ``refused`` that too much imagery was lost for its products to be published.
+    """
+    return {season.name: _season_status(config, season, store) for season in config.seasons.values()}
+
+
+def _season_status(config: Config, season: Season, store: Store) -> dict[str, Any]:
+    work = work_folder(store.path, store.region)
+    state = RunState.read(work, season)
+    errors = {(t, g): e for t, g, e in state.failed} if state else {}
+    done: list[Record] = []
+    missing, failed = [], []
+    for tile, target, key in state.planned if state else ():
+        record = store.find(ProductId(season.name, tile, target), key)
+        if record:
+            done.append(record)
+        elif (tile, target) in errors:
+            failed.append({"product": f"{tile}_{target}", "error": errors[tile, target]})
+        else:
+            missing.append(f"{tile}_{target}")
+    share = losses.of_records(done)
+    return {
+        "planned": state is not None,
+        "stale": state is not None and state.inputs != inputs_digest(config, season, work),
+        "done": [record.id.name for record in done],
+        "missing": missing,
+        "failed": failed,
+        "published": len(store.published(season)),
+        "loss_percent": share,
+        "refused": share > config.max_loss_percent,
+    }

@@ -52,6 +52,8 @@ class SiteResult:
     rows: NDArray[np.float32]
     """(site, feature)."""
     clear_dates: NDArray[np.int16]
+    lost: NDArray[np.bool_]
+    """Where a read was lost."""
     reads: int
     losses: tuple[Loss, ...]
 
@@ -108,7 +110,8 @@ def sample(
         SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m)
         for geobox, places, members in windows(sites, resolution_m)
     ]
-    found: dict[Site, tuple[NDArray[np.float32], int]] = {}
+    found: dict[Site, NDArray[np.float32]] = {}
+    refusals: list[Refusal] = []
     reads = 0
     losses: list[Loss] = []
     for outcome in runner.execute(client, sample_window, tasks, spec):
@@ -117,16 +120,23 @@ def sample(
         reads += outcome.result.reads
         losses += outcome.result.losses
         for k, site in enumerate(outcome.task.sites):
-            found[site] = outcome.result.rows[k], int(outcome.result.clear_dates[k])
-    refusals = [
-        Refusal(s.file, s.row, s.sample_id, "no-clear-date", f"no clear image in season {s.season!r}")
-        for s in sites
-        if found[s][1] == 0 or np.isnan(found[s][0]).all()
-    ]
-    refused = {(r.file, r.row) for r in refusals}
-    kept = [s for s in sites if (s.file, s.row) not in refused]
-    table = _table(kept, {s: found[s][0] for s in kept}, spec) if kept else None
+            if outcome.result.clear_dates[k] and not np.isnan(outcome.result.rows[k]).all():
+                found[site] = outcome.result.rows[k]
+            else:
+                refusals.append(_unseen(site, bool(outcome.result.lost[k])))
+    kept = [s for s in sites if s in found]
+    refusals.sort(key=lambda r: (r.file, r.row))
+    table = _table(kept, found, spec) if kept else None
     return Sampled(table, refusals, reads, losses)
+
+
+def _unseen(site: Site, lost: bool) -> Refusal:
+    if lost:
+        return Refusal(
+            site.file, site.row, site.sample_id, "imagery-lost", "the images there could not be read"
+        )
+    reason = f"no clear image in season {site.season!r}"
+    return Refusal(site.file, site.row, site.sample_id, "no-clear-date", reason)
 
 
 def sample_window(task: SiteTask, spec: FeatureSpec) -> SiteResult:
@@ -135,7 +145,8 @@ def sample_window(task: SiteTask, spec: FeatureSpec) -> SiteResult:
     cube = features.block(stack.arrays, spec, dates=stack.dates)
     rows, columns = np.array(task.pixels).T
     clear = stack.clear_dates[rows, columns]
-    return SiteResult(cube[:, rows, columns].T.copy(), clear, stack.reads, tuple(stack.losses))
+    values, lost = cube[:, rows, columns].T.copy(), stack.lost[rows, columns]
+    return SiteResult(values, clear, lost, stack.reads, tuple(stack.losses))
 
 
 def _table(sites: Sequence[Site], values: dict[Site, NDArray[np.float32]], spec: FeatureSpec) -> SampleTable:

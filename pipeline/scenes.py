@@ -10,15 +10,19 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import shapely
+from pydantic import TypeAdapter, ValidationError
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
 from pipeline.files import write_aside
+from pipeline.season import Season
+from pipeline.sensors import SENSORS
 
 FORMAT = "phusa-scenes-1"
+#: What may have to be added to the delivered numbers of Sentinel-2.
+OFFSETS = (0, -1000)
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,24 @@ class Scene:
     @property
     def identity(self) -> str:
         """What makes the pixels what they are; not where the copies lie."""
-        parts = (self.sensor, self.collection, self.id, self.datetime, self.baseline, self.offset)
+        parts = (
+            self.sensor, self.collection, self.id, self.datetime, self.baseline, self.offset,
+            self.epsg, self.nodata, self.platform, self.orbit, self.footprint,
+        )  # fmt: skip
         return "|".join(map(str, parts))
+
+    def check(self) -> None:
+        """Raises ValueError where a part cannot be used: for scenes that come from a file."""
+        if self.sensor not in SENSORS:
+            raise ValueError(f"scene {self.id!r} is of unknown sensor {self.sensor!r}")
+        if self.offset not in OFFSETS:
+            raise ValueError(f"scene {self.id!r} has offset {self.offset}; expected one of {OFFSETS}")
+        try:
+            unusable = self.geometry.is_empty or not self.geometry.is_valid or not self.day
+        except (ValueError, OverflowError, shapely.errors.GEOSException) as error:
+            raise ValueError(f"scene {self.id!r}: {error}") from None
+        if unusable:
+            raise ValueError(f"scene {self.id!r} has an empty footprint, or one that is no polygon")
 
 
 @dataclass(frozen=True)
@@ -117,18 +137,42 @@ class Scenes:
 
     @classmethod
     def read(cls, path: Path) -> Scenes:
-        """Raises InputError where the file is not one that ``write`` made."""
+        """Raises InputError where the file is not one that ``write`` made, naming what is wrong in it."""
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("format") != FORMAT:
                 raise ValueError(f"format is not {FORMAT}")
-            kept = tuple(
-                Scene(**{**row, "assets": tuple(tuple(a) for a in row["assets"])}) for row in content["kept"]
-            )
-            dropped = tuple(Dropped(**row) for row in content["dropped"])
-            return cls(content["season"], content["provider"], kept, dropped)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a list of scenes made by `phusa scenes`: {error}") from None
+            found = TypeAdapter(cls).validate_json(json.dumps(content), strict=True)
+            for scene in found.kept:
+                scene.check()
+            identities = Counter(scene.identity for scene in found.kept)
+            if identities and max(identities.values()) > 1:
+                raise ValueError(
+                    f"a scene is listed twice: {max(identities, key=identities.__getitem__)[:200]}"
+                )
+            return found
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            told = f"{'.'.join(map(str, fault['loc']))}: found {fault['input']!r:.100}; {fault['msg']}"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            told = str(error)
+        raise InputError(f"{path} is not a list of scenes made by `phusa scenes`: {told}")
+
+    def need(self, season: Season, sensors: Iterable[str]) -> None:
+        """Raises InputError where a scene is not of ``season``, or a sensor has none."""
+        if self.season != season.name:
+            raise InputError(f"the list of scenes is of season {self.season!r}, not {season.name!r}")
+        for scene in self.kept:
+            if not SENSORS[scene.sensor].timeless and scene.day not in season:
+                raise InputError(
+                    f"scene {scene.id!r} in the list is of {scene.day}, not in season {season.name!r} "
+                    f"({season.start} to {season.end}); search again with `phusa scenes`"
+                )
+        for sensor in sensors:
+            if not self.of(sensor):
+                raise InputError(
+                    f"no {sensor} scene for season {self.season!r} in the list; search again with `phusa scenes`"
+                )
 
 
 def digest(scenes: Iterable[Scene]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import math
 from collections import Counter
@@ -10,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pyproj
 
 from models.targets import Target
@@ -60,15 +60,17 @@ def read(
     path: Path, season: Season, targets: Sequence[Target], columns: Mapping[str, str]
 ) -> tuple[list[Site], list[Refusal]]:
     """Sites of ``season`` in a CSV file. Raises InputError where the file itself cannot be used."""
-    frame = _table(path).rename(columns=dict(columns))
-    _check_header(path, frame, targets)
+    header, rows = _table(path)
+    names = _names(path, header, columns, targets)
     sites: list[Site] = []
     refusals: list[Refusal] = []
     seen: dict[str, int] = {}
-    for number, row in enumerate(frame.to_dict("records"), 2):
-        cells = {str(k): str(v).strip() for k, v in row.items()}
+    for number, row in rows:
+        cells = dict(zip(names, (cell.strip() for cell in row), strict=False))
         identity = cells.get("sample_id") or f"row-{number}"
         try:
+            if len(row) != len(names):
+                raise _Refused("cell-count", f"{len(row)} cells, the header has {len(names)}")
             if identity in seen:
                 raise _Refused("duplicate-id", f"sample_id {identity!r} stands in row {seen[identity]} too")
             lon, lat = _place(cells)
@@ -83,34 +85,46 @@ def read(
     return sites, refusals
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Header and rows of a CSV file; each row with the line it starts on. Empty lines are no rows."""
     if not path.is_file():
         raise InputError(f"{path}: no such sample file")
+    rows: list[tuple[int, list[str]]] = []
     try:
-        frame = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
-        )
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader, start = csv.reader(file, strict=True), 1
+            for row in reader:
+                rows += [(start, row)] if any(cell.strip() for cell in row) else []
+                start = reader.line_num + 1
     except UnicodeDecodeError:
         raise InputError(f"{path}: not UTF-8 text, expected CSV (is it a binary file?)") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path}: not a CSV table: {' '.join(str(error).split())}") from None
-    if frame.empty:
+    except csv.Error as error:
+        raise InputError(f"{path}: line {reader.line_num}: not a CSV table: {error}") from None
+    if len(rows) < 2:
         raise InputError(f"{path}: no row below the header")
-    return frame
+    return [name.strip() for name in rows[0][1]], rows[1:]
 
 
-def _check_header(path: Path, frame: pd.DataFrame, targets: Sequence[Target]) -> None:
-    have = [str(c) for c in frame.columns]
-    if not ({"lon", "lat"} <= set(have) or {"x", "y", "crs"} <= set(have)):
-        raise InputError(
-            f"{path}: found columns {', '.join(have)[:300]}; expected lon and lat, or x, y and crs "
-            "(samples.columns in the config maps odd headers)"
-        )
+def _names(
+    path: Path, header: Sequence[str], columns: Mapping[str, str], targets: Sequence[Target]
+) -> list[str]:
+    """Our names of a file's columns. Raises InputError where one is absent, or not to be told apart."""
+    found = f"{path}: found columns {', '.join(header)[:300]}"
+    absent = [name for name in columns if name not in header]
+    if absent:
+        raise InputError(f"{found}; samples.columns in the config names {absent[0]!r}")
+    names = [columns.get(name, name) for name in header]
     wanted = [t.value_column for t in targets]
-    if targets and not set(wanted) & set(have):
+    twice = [name for name in (*COLUMNS, *wanted) if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{found}; two of them are {twice[0]!r}")
+    if not ({"lon", "lat"} <= set(names) or {"x", "y", "crs"} <= set(names)):
         raise InputError(
-            f"{path}: found columns {', '.join(have)[:300]}; expected one of {', '.join(wanted)}"
+            f"{found}; expected lon and lat, or x, y and crs (samples.columns in the config maps odd headers)"
         )
+    if targets and not set(wanted) & set(names):
+        raise InputError(f"{found}; expected one of {', '.join(wanted)}")
+    return names
 
 
 def _place(cells: Mapping[str, str]) -> tuple[float, float]:

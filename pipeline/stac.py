@@ -8,6 +8,7 @@ import shapely
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
+from models.targets import MapClass
 from pipeline.product import NODATA, Product, ProductBand
 from pipeline.season import Season
 
@@ -75,13 +76,17 @@ def _band(band: ProductBand, product: Product) -> dict[str, Any]:
     if band.unit:
         record["unit"] = band.unit
     if band.classes is not None:
-        colours = {c.code: c.colour.lstrip("#").upper() for c in product.target.classes}
+        shown = {c.code: c for c in product.target.classes} if band.name == "class" else {}
         record["classification:classes"] = [
-            {"value": code, "name": name}
-            | ({"color_hint": colours[code]} if band.name == "class" and code in colours else {})
+            {"value": code, "name": name} | (_legend(shown[code]) if code in shown else {})
             for code, name in band.classes.items()
         ]
     return record
+
+
+def _legend(known: MapClass) -> dict[str, str]:
+    colour = known.colour.lstrip("#").upper()
+    return {"title": f"{known.title.vi} ({known.title.en})", "color_hint": colour}
 
 
 def collection(region: str, season: Season, items: list[dict[str, Any]]) -> dict[str, Any]:

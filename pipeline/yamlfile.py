@@ -68,12 +68,38 @@ def parse(model: type[M], path: Path, context: dict[str, Any] | None = None) -> 
     try:
         return model.model_validate(content, context=context)
     except ValidationError as error:
-        faults = [_fault(e, model) for e in error.errors(include_url=False)]
+        faults = [_fault(e, model, content) for e in _own(error.errors(include_url=False))]
         raise InputError("\n".join(f"{path}: {fault}" for fault in faults)) from None
 
 
-def _fault(error: Any, model: type[BaseModel]) -> str:
-    place = ".".join(str(part) for part in error["loc"])
+def _own(errors: list[Any]) -> list[Any]:
+    """Without those that only follow from another: a list whose entry is bad is not "too short"."""
+    deeper = [e["loc"] for e in errors]
+    return [
+        e
+        for e in errors
+        if e["type"] != "too_short"
+        or not any(loc != e["loc"] and loc[: len(e["loc"])] == e["loc"] for loc in deeper)
+    ]
+
+
+def _place(content: Any, path: tuple[Any, ...]) -> str:
+    """A dotted path as the file has it: without the kinds by which pydantic tells settings apart."""
+    parts, node = [], content
+    for part in path:
+        inside = isinstance(node, dict | list)
+        if isinstance(node, dict) and part not in node and node.get("kind") == part:
+            continue
+        parts.append(str(part))
+        try:
+            node = node[part] if inside else None
+        except (KeyError, IndexError, TypeError):
+            node = None
+    return ".".join(parts)
+
+
+def _fault(error: Any, model: type[BaseModel], content: Any) -> str:
+    place = _place(content, error["loc"])
     kind = error["type"]
     if kind == "extra_forbidden":
         known = _known(model, error["loc"][:-1])

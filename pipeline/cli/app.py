@@ -11,10 +11,13 @@ from typing import Any
 import click
 from distributed import Client
 
+from features.bands import BANDS
+from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from models.samples import SampleTable
 from pipeline import catalog, featurefiles, learning, losses, production, runner
 from pipeline.cli import shell
+from pipeline.cli.indices import indices
 from pipeline.cli.shell import Result, command
 from pipeline.config import Config, SampleFile
 from pipeline.demo import build as build_demo
@@ -48,6 +51,9 @@ _scheduler = click.option(
 @click.version_option(package_name="phusa")
 def main() -> None:
     """Phù Sa: seasonal maps of soil salinity and land-degradation risk, with their uncertainty."""
+
+
+main.add_command(indices)
 
 
 @main.command()
@@ -149,7 +155,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
     """Write the config's features of a season, one GeoTIFF a tile."""
     settings = Config.read(config)
     when = settings.season(season)
-    found = _scene_list(settings, when, scenes)
+    found = _scene_list(settings, when, scenes, [settings.features])
     with runner.cluster(scheduler) as client, shell.progress("features") as show:
         files, loss = featurefiles.write(settings, when, found, out, client, show)
     return {
@@ -173,7 +179,7 @@ def map_(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
     when = settings.season(season)
     with _store(settings) as store:
         models = learning.bundles_for(settings, bundles, _work(settings))
-        found = _scene_list(settings, when, scenes)
+        found = _scene_list(settings, when, scenes, [m.spec for m in models])
         with runner.cluster(scheduler) as client, shell.progress("map") as show:
             report = production.map_season(settings, when, found, models, store, client, show)
     return _map_result(settings, season, report)
@@ -205,7 +211,13 @@ def run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | Non
 
 @main.command()
 @click.option("--out", type=_PATH, required=True, help="Folder for the demonstration.")
-@click.option("--seed", type=int, default=1, show_default=True, help="The same seed gives the same files.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="The same seed gives the same files.",
+)
 @_scheduler
 @command
 def demo(out: Path, seed: int, scheduler: str) -> Result:
@@ -274,7 +286,8 @@ def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
         if not settings.targets:
             raise InputError(f"{config}: the config has no targets; add the key targets")
         models = learning.bundles_for(settings, bundles, _work(settings)) if bundles else []
-        found = _scene_list(settings, when, scenes)
+        specs = [m.spec for m in models] or [settings.features]
+        found = _scene_list(settings, when, scenes, specs)
         found.write(_work(settings) / "scenes" / f"{when.slug}.json")
         with runner.cluster(scheduler) as client:
             scores: dict[str, Any] = {}
@@ -306,7 +319,13 @@ def _scores(
 
 def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -> list[SampleFile]:
     """Sample files with their seasons: as the config names them, or all of ``season``."""
+    if season:
+        settings.season(season)
     if not files:
+        if season:
+            raise InputError(
+                "--season is of FILES, and none is given; the config names its own files' seasons"
+            )
         if not settings.samples:
             raise InputError("no sample file is given, and the config has no samples")
         return list(settings.samples)
@@ -315,7 +334,6 @@ def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -
     for file in files:
         entry = named.get(file.resolve())
         if season:
-            settings.season(season)
             entries.append(
                 SampleFile(file=file.resolve(), season=season, columns=entry.columns if entry else {})
             )
@@ -334,12 +352,12 @@ def _names(entries: Sequence[SampleFile]) -> str:
     return ", ".join(str(entry.file) for entry in entries)
 
 
-def _scene_list(settings: Config, season: Season, path: Path | None) -> Scenes:
+def _scene_list(settings: Config, season: Season, path: Path | None, specs: Sequence[FeatureSpec]) -> Scenes:
+    """A saved list, or a new search; either holds every sensor that ``specs`` need."""
     if path is None:
         return catalog.search(settings.sources, season, settings.region.geometry)
     found = Scenes.read(path)
-    if found.season != season.name:
-        raise InputError(f"{path} lists season {found.season!r}, not {season.name!r}")
+    found.need(season, sorted({BANDS[band] for spec in specs for band in spec.bands}))
     return found
 
 

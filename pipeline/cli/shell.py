@@ -6,11 +6,14 @@ import functools
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +23,14 @@ from tqdm import tqdm
 from pipeline.errors import PhusaError
 
 Result = dict[str, Any]
+
+
+class Told(Result):
+    """A result with lines of its own for people."""
+
+    def __init__(self, result: Result, lines: Sequence[str]) -> None:
+        super().__init__(result)
+        self.lines = lines
 
 
 def command(function: Callable[..., Result]) -> Callable[..., None]:
@@ -36,6 +47,7 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
     @functools.wraps(function)
     def run(*, as_json: bool, debug: bool, **options: Any) -> None:
         _configure_logging(debug)
+        _stop_cleanly_on_sigterm()
         try:
             result = function(**options)
         except PhusaError as error:
@@ -58,6 +70,16 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
     return run
 
 
+def _stop_cleanly_on_sigterm() -> None:
+    """SIGTERM ends a command as Ctrl-C does: what was begun is put away, and the end is told."""
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
+
+
 class Program(click.Group):
     """A group of commands whose usage errors obey ``--json`` too."""
 
@@ -72,6 +94,10 @@ class Program(click.Group):
                 _print({"error": error.format_message(), "exit_code": error.exit_code}, as_json=True)
             sys.exit(error.exit_code)
         except click.Abort:
+            sys.exit(1)
+        except OSError as error:  # our own output: a full disk behind stdout
+            click.echo(f"phusa: the result cannot be written: {error.strerror or error}", err=True)
+            sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - else the interpreter fails at its end
             sys.exit(1)
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -89,7 +115,7 @@ def _print(result: Result, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(result, ensure_ascii=False, indent=1, default=str))
     else:
-        for line in _lines(result, ""):
+        for line in result.lines if isinstance(result, Told) else _lines(result, ""):
             click.echo(line)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.files import sha256
 from pipeline.product import Product, ProductId
 from pipeline.season import Season
 
@@ -23,6 +24,14 @@ class Record:
     """Its COG."""
     item: dict[str, Any]
     """Its STAC item."""
+
+    @property
+    def intact(self) -> bool:
+        """Whether the COG is, byte for byte, what was stored. Reads the whole file."""
+        try:
+            return sha256(self.path) == self.sha256
+        except OSError:
+            return False
 
     @property
     def lost_reads(self) -> int:
@@ -54,13 +63,16 @@ class Store(Protocol):
         """Take over ``cog`` as the draft of ``product``; an older draft of the same id is replaced."""
 
     def publish(self, season: Season, records: Sequence[Record]) -> Release:
-        """Make ``records`` the published content of ``season``: all of them, or none."""
+        """Make ``records`` the published content of ``season``: all of them, or none.
+
+        What was damaged of a season that is published already is made good.
+        """
 
     def published(self, season: Season) -> list[Record]:
         """What readers see of ``season``."""
 
     def verify(self) -> list[str]:
-        """One line for each published product whose content is not what its record says."""
+        """One line for each published thing that is missing or not what its record says."""
 
     def close(self) -> None:
         """Let go of connections."""

@@ -2,8 +2,12 @@
 
     catalog.json                                        the one switch: what it links to is published
     drafts/<region>/<season>/<tile>_<target>.{tif,json} made, not yet published
-    releases/<region>/<season>/<release>/               COGs, items, collection.json, items.parquet,
-                                                        tables.gpkg
+    releases/<region>/<season>/<release>/               COGs and their palettes, items, items.parquet,
+                                                        collection.json, tables.gpkg, and SHA256SUMS of
+                                                        them all, whose own digest catalog.json states
+
+    releases/<region>/<season>/current.json             its link in catalog.json, from which a lost or
+                                                        damaged catalog.json is made again
 
 A release is built aside and renamed; then catalog.json is replaced. COGs are hard-linked where the
 file system can, so an unchanged product is stored once however often its season is published.
@@ -16,8 +20,8 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +30,33 @@ import pyogrio
 import shapely
 import stac_geoparquet.arrow
 
-from pipeline import stac
-from pipeline.errors import IntegrityError
+from pipeline import stac, style
+from pipeline.errors import InputError
 from pipeline.files import sha256, write_aside
 from pipeline.product import Product, ProductId, summary
 from pipeline.season import Season, slug
 from pipeline.stores.contract import Record, Release, release_id
 
 CATALOG_ID = "phusa"
+SUMS = "SHA256SUMS"
+COLLECTION = "collection.json"
+#: Where a link of catalog.json keeps the digest of its release.
+_DIGEST = "phusa:sha256"
 
 
 class FolderStore:
     """See the module's text."""
 
     def __init__(self, path: Path, region: str) -> None:
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; a store is a folder")
         self.path, self.region = path, region
 
     def find(self, product: ProductId, key: str) -> Record | None:
-        for folder in (self._drafts(product.season), self._current(product.season)):
-            record = _read(folder / f"{product.name}.json", product) if folder else None
-            if record and record.key == key:
+        draft = _read(self._drafts(product.season) / f"{product.name}.json")
+        released = (r.record(product.name) for r in self._known(product.season))
+        for record in (draft, *released):
+            if record and record.id == product and record.key == key:
                 return record
         return None
 
@@ -58,16 +69,19 @@ class FolderStore:
         record.unlink(missing_ok=True)  # a COG without its record is no product
         os.replace(cog, path)
         item = stac.item(product, digest, size, f"./{path.name}")
-        write_aside(record, json.dumps(item, indent=1, ensure_ascii=False) + "\n")
+        style.write(item, path)
+        write_aside(record, _text(item))
         return Record(product.id, product.key, digest, path, item)
 
     def publish(self, season: Season, records: Sequence[Record]) -> Release:
         with self._lock():
             release = release_id(records)
             folder = self.path / "releases" / self.region / season.slug / release
-            known = self._current(season.name) == folder and _whole(folder, records)
+            current = self._current(season.name)
+            known = bool(current and current.folder == folder and not current.faults())
             if not known:
                 _build(folder, self.region, season, records)
+            if not known or self._unlinked():
                 self._switch(season, folder)
             for record in records:
                 self._drop_draft(record)
@@ -75,16 +89,11 @@ class FolderStore:
             return Release(release, season.name, placed, changed=not known)
 
     def published(self, season: Season) -> list[Record]:
-        folder = self._current(season.name)
-        found = (_read(p, None) for p in sorted(folder.glob("*_*.json"))) if folder else ()
-        return [record for record in found if record]
+        release = self._current(season.name)
+        return release.records() if release else []
 
     def verify(self) -> list[str]:
-        faults = []
-        for link in self._catalog()["links"]:
-            if link["rel"] == "child":
-                faults += _verify((self.path / link["href"]).parent)
-        return faults
+        return [*self._unlinked(), *(fault for release in self._releases() for fault in release.faults())]
 
     def close(self) -> None:
         """A folder needs no closing."""
@@ -92,49 +101,82 @@ class FolderStore:
     def _drafts(self, season: str) -> Path:
         return self.path / "drafts" / self.region / slug(season)
 
-    def _current(self, season: str) -> Path | None:
-        """Folder of the published release of a season."""
-        start = f"./releases/{self.region}/{slug(season)}/"
-        for link in self._catalog()["links"]:
-            if link["rel"] == "child" and link["href"].startswith(start):
-                return self.path / Path(link["href"]).parent
-        return None
+    def _current(self, season: str) -> _Folder | None:
+        """The published release of a season."""
+        start = self.path / "releases" / self.region / slug(season)
+        return next((r for r in self._releases() if r.folder.parent == start), None)
 
-    def _catalog(self) -> dict[str, Any]:
-        path = self.path / "catalog.json"
-        if path.exists():
-            try:
-                catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-                catalog["links"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise IntegrityError(f"{path} is not the catalogue of a store: {error}") from None
-            return catalog
-        return {
+    def _known(self, season: str) -> Iterator[_Folder]:
+        """The releases of a season, the published one first: what was made once need not be made again."""
+        current = self._current(season)
+        if current:
+            yield current
+        for path in sorted((self.path / "releases" / self.region / slug(season)).glob(f"*/{SUMS}")):
+            if current is None or path.parent != current.folder:
+                yield _Folder(path.parent, sha256(path))
+
+    def _releases(self) -> Iterator[_Folder]:
+        """The published releases of all regions and seasons."""
+        try:
+            links = _links_of(self.path / "catalog.json")
+        except (OSError, ValueError):  # ``verify`` tells it, and the next publication writes it anew
+            links = self._pointers()
+        for link in links:
+            yield _Folder((self.path / link["href"]).parent, link.get(_DIGEST, ""))
+
+    def _pointers(self) -> list[dict[str, str]]:
+        found = []
+        for path in sorted(self.path.glob("releases/*/*/current.json")):
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                found.append(_link_in(json.loads(path.read_text(encoding="utf-8"))))
+        return found
+
+    def _unlinked(self) -> list[str]:
+        """Faults of catalog.json: damaged, or without a season that has releases."""
+        path, pointers = self.path / "catalog.json", self._pointers()
+        try:
+            linked = {Path(link["href"]).parents[1] for link in _links_of(path)}
+        except FileNotFoundError:
+            return [f"{path}: missing, and there are releases; publish any season again"] if pointers else []
+        except (OSError, ValueError) as error:
+            return [f"{path}: not the catalogue of a store ({error}); publish any season again"]
+        lost = sorted({Path(link["href"]).parents[1] for link in pointers} - linked)
+        return [f"{path}: has no link to {self.path / season}; publish any season again" for season in lost]
+
+    def _switch(self, season: Season, folder: Path) -> None:
+        """Replace catalog.json: the links it had, those it has lost, and that of the new release."""
+        link = {
+            "rel": "child",
+            "href": f"./{(folder / COLLECTION).relative_to(self.path)}",
+            "type": "application/json",
+            "title": f"{self.region} {season}",
+            _DIGEST: sha256(folder / SUMS),
+        }
+        try:
+            had = _links_of(self.path / "catalog.json")
+        except (OSError, ValueError):
+            had = []
+        by_season = {str(Path(x["href"]).parents[1]): x for x in (*self._pointers(), *had, link)}
+        catalog = {
             "type": "Catalog",
             "stac_version": stac.VERSION,
             "id": CATALOG_ID,
             "description": "Bản đồ đã công bố của Phù Sa. Published Phù Sa maps.",
-            "links": [{"rel": "root", "href": "./catalog.json", "type": "application/json"}],
+            "links": [
+                {"rel": "root", "href": "./catalog.json", "type": "application/json"},
+                *sorted(by_season.values(), key=lambda x: x["href"]),
+            ],
         }
-
-    def _switch(self, season: Season, folder: Path) -> None:
-        catalog = self._catalog()
-        start = f"./releases/{self.region}/{season.slug}/"
-        kept = [link for link in catalog["links"] if not link["href"].startswith(start)]
-        child = {
-            "rel": "child",
-            "href": f"./{(folder / 'collection.json').relative_to(self.path)}",
-            "type": "application/json",
-            "title": f"{self.region} {season}",
-        }
-        links = sorted([*kept, child], key=lambda link: (link["rel"] != "root", link["href"]))
-        catalog["links"] = links
-        write_aside(self.path / "catalog.json", json.dumps(catalog, indent=1, ensure_ascii=False) + "\n")
+        write_aside(self.path / "catalog.json", _text(catalog))
+        write_aside(folder.with_name("current.json"), _text(link))
 
     def _drop_draft(self, record: Record) -> None:
-        draft = self._drafts(record.id.season) / f"{record.id.name}.json"
-        draft.unlink(missing_ok=True)
-        draft.with_suffix(".tif").unlink(missing_ok=True)
+        path = self._drafts(record.id.season) / f"{record.id.name}.json"
+        draft = _read(path)
+        if draft is None or draft.key == record.key:  # else it is another run's
+            path.unlink(missing_ok=True)
+            path.with_suffix(".tif").unlink(missing_ok=True)
+            style.sidecar(path.with_suffix(".tif")).unlink(missing_ok=True)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -145,23 +187,85 @@ class FolderStore:
             yield
 
 
-def _read(path: Path, expected: ProductId | None) -> Record | None:
-    """The record at ``path`` if it is whole, its COG is there and has the size it should."""
+def _links_of(path: Path) -> list[dict[str, str]]:
+    """The links of catalog.json to releases. Raises OSError, or ValueError where it is no such catalogue."""
+    try:
+        links = json.loads(path.read_text(encoding="utf-8"))["links"]
+        return [_link_in(link) for link in links if link["rel"] == "child"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+
+
+def _link_in(link: Any) -> dict[str, str]:
+    """A link to a release, ``./releases/<region>/<season>/<release>/collection.json``."""
+    found = {str(k): str(v) for k, v in link.items()}
+    parts = Path(found["href"]).parts
+    if len(parts) != 5 or parts[0] != "releases" or ".." in parts or parts[4] != COLLECTION:
+        raise ValueError(f"{found['href']!r} is no release")
+    return found
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A release on disk, and the digest of its SHA256SUMS that catalog.json states."""
+
+    folder: Path
+    digest: str
+
+    def records(self) -> list[Record]:
+        """Its products; without those of which ``record`` gives none."""
+        names = (Path(name).stem for name in self._sums() if name.endswith(".tif"))
+        return [record for name in names if (record := self.record(name))]
+
+    def record(self, name: str) -> Record | None:
+        """A product whose record is as published and whose COG is there at its full size."""
+        path = self.folder / f"{name}.json"
+        return _read(path) if _is(path, self._sums().get(path.name, "")) else None
+
+    def faults(self) -> list[str]:
+        """One line for each file that is missing or not as published."""
+        try:
+            sums = self._sums(strict=True)
+        except ValueError as error:
+            return [f"{self.folder / SUMS}: {error}"]
+        return [fault for name, digest in sums.items() if (fault := _fault(self.folder / name, digest))]
+
+    def _sums(self, strict: bool = False) -> dict[str, str]:
+        """File name -> SHA-256; none where the list itself is not as published, or ValueError if strict."""
+        path = self.folder / SUMS
+        if _is(path, self.digest):
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+        if strict:
+            raise ValueError("missing" if not path.exists() else "changed since catalog.json was written")
+        return {}
+
+
+def _is(path: Path, digest: str) -> bool:
+    try:
+        return sha256(path) == digest
+    except OSError:
+        return False
+
+
+def _fault(path: Path, digest: str) -> str:
+    if not path.is_file():
+        return f"{path}: missing"
+    return "" if _is(path, digest) else f"{path}: its SHA-256 is not {digest}, as published"
+
+
+def _read(path: Path) -> Record | None:
+    """The record at ``path`` if it is whole, and its COG is there and has the size it should."""
     try:
         item = json.loads(path.read_text(encoding="utf-8"))
         p, asset = item["properties"], item["assets"]["map"]
         found = ProductId(p["phusa:season"], p["phusa:tile"], p["phusa:target"])
         cog = path.with_suffix(".tif")
-        if (expected and found != expected) or cog.stat().st_size != asset["file:size"]:
+        if cog.stat().st_size != asset["file:size"]:
             return None
         return Record(found, p["phusa:key"], asset["file:checksum"][4:], cog, item)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _whole(folder: Path, records: Sequence[Record]) -> bool:
-    found = [_read(folder / f"{r.id.name}.json", r.id) for r in records]
-    return all(f and f.sha256 == r.sha256 for f, r in zip(found, records, strict=True))
 
 
 def _build(folder: Path, region: str, season: Season, records: Sequence[Record]) -> None:
@@ -173,16 +277,19 @@ def _build(folder: Path, region: str, season: Season, records: Sequence[Record])
     temporary.mkdir(parents=True)
     items = []
     for record in records:
-        _link(record.path, temporary / f"{record.id.name}.tif")
+        cog = temporary / f"{record.id.name}.tif"
+        _link(record.path, cog)
+        style.write(record.item, cog)
         item = record.item | {"links": _links()}
         items.append(item)
         _write_json(temporary / f"{record.id.name}.json", item)
     names = [record.id.name for record in records]
-    _write_json(temporary / "collection.json", _collection(region, season, items, names))
+    _write_json(temporary / COLLECTION, _collection(region, season, items, names))
     stac_geoparquet.arrow.to_parquet(
         stac_geoparquet.arrow.parse_stac_items_to_arrow(items), temporary / "items.parquet"
     )
     _write_tables(temporary, season, records)
+    _write_sums(temporary)
     if folder.exists():
         folder.rename(older)
     temporary.rename(folder)
@@ -229,8 +336,18 @@ def _write_tables(folder: Path, season: Season, records: Sequence[Record]) -> No
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
+def _write_sums(folder: Path) -> None:
+    """As ``sha256sum`` writes and checks it."""
+    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(_text(content), encoding="utf-8")
+
+
+def _text(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
 def _link(source: Path, target: Path) -> None:
@@ -238,20 +355,3 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:  # other device, or a file system without hard links
         shutil.copyfile(source, target)
-
-
-def _verify(folder: Path) -> list[str]:
-    try:
-        links = json.loads((folder / "collection.json").read_text(encoding="utf-8"))["links"]
-        names = [Path(link["href"]).stem for link in links if link["rel"] == "item"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [f"{folder / 'collection.json'}: {error}"]
-    faults = []
-    for name in names:
-        path = folder / f"{name}.tif"
-        record = _read(path.with_suffix(".json"), None)
-        if record is None:
-            faults.append(f"{path}: missing, cut short, or without its record")
-        elif sha256(path) != record.sha256:
-            faults.append(f"{path}: its SHA-256 is not {record.sha256}, which its record states")
-    return faults

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline import stac
+from pipeline import stac, style
 from pipeline.errors import InputError
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
@@ -50,7 +50,8 @@ class PostgisStore:
     def find(self, product: ProductId, key: str) -> Record | None:
         rows = self.connection.execute(
             f"SELECT {_COLUMNS} FROM phusa.product WHERE region = %s AND season = %s AND tile = %s "
-            "AND target = %s AND key = %s AND state IN ('draft', 'published') ORDER BY state, id DESC",
+            "AND target = %s AND key = %s AND state IN ('draft', 'published') "
+            "AND EXISTS (SELECT FROM phusa.raster WHERE product_id = product.id) ORDER BY state, id DESC",
             (self.region, product.season, product.tile, product.target, key),
         ).fetchall()
         return next((r for r in map(_record, rows) if _whole(r)), None)
@@ -64,10 +65,11 @@ class PostgisStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(cog, path)
         item = stac.item(product, digest, size, str(path))
+        style.write(item, path)
         place = (self.region, product.season.name, product.id.tile, product.id.target)
         with self.connection.transaction():
-            same = self.connection.execute(
-                "SELECT 1 FROM phusa.product WHERE (region, season, tile, target, key, sha256) = (%s, %s, %s, %s, %s, %s) "
+            published = self.connection.execute(
+                "SELECT id FROM phusa.product WHERE (region, season, tile, target, key, sha256) = (%s, %s, %s, %s, %s, %s) "
                 "AND state = 'published'",
                 (*place, product.key, digest),
             ).fetchone()
@@ -75,7 +77,9 @@ class PostgisStore:
                 "DELETE FROM phusa.product WHERE (region, season, tile, target) = (%s, %s, %s, %s) AND state = 'draft'",
                 place,
             )
-            if not same:  # else only the published product's lost file was made again
+            if published:  # its lost file or pixels were made again
+                self._write_pixels(published[0], path)
+            else:
                 self._insert(place, product.key, digest, path, item)
         return Record(product.id, product.key, digest, path, item)
 
@@ -90,10 +94,13 @@ class PostgisStore:
             (*place, key, digest, str(path), Jsonb(item)),
         ).fetchone()
         assert row is not None
-        self.connection.execute("DELETE FROM phusa.raster WHERE product_id = %s", row)
+        self._write_pixels(row[0], path)
+
+    def _write_pixels(self, product: int, path: Path) -> None:
+        self.connection.execute("DELETE FROM phusa.raster WHERE product_id = %s", (product,))
         with self.connection.cursor() as cursor, cursor.copy("COPY phusa.raster FROM STDIN") as copy:
             for tile in wkb.tiles(path):
-                copy.write_row((row[0], tile))
+                copy.write_row((product, tile))
 
     def publish(self, season: Season, records: Sequence[Record]) -> Release:
         release = release_id(records)
@@ -103,8 +110,19 @@ class PostgisStore:
             changed = before != {(r.id, r.key, r.sha256) for r in records}
             if changed:
                 self._switch(season, records, release)
+            unlisted = changed or self._unlisted(records)
+            if unlisted:
                 self._to_pgstac(season, records)
-        return Release(release, season.name, tuple(records), changed)
+        return Release(release, season.name, tuple(records), unlisted)
+
+    def _unlisted(self, records: Sequence[Record]) -> bool:
+        """Whether pgSTAC lacks an item of what is published."""
+        row = self.connection.execute(
+            "SELECT count(*) FROM pgstac.items WHERE (collection, id) IN "
+            "(SELECT * FROM unnest(%s::text[], %s::text[]))",
+            ([r.item["collection"] for r in records], [r.item["id"] for r in records]),
+        ).fetchone()
+        return row is None or row[0] < len(records)
 
     def _switch(self, season: Season, records: Sequence[Record], release: str) -> None:
         run = self.connection.execute

@@ -107,6 +107,10 @@ def test_quantity_scores_equal_numpy() -> None:
     assert found["bias"] == pytest.approx(np.mean(error)) and found["bias"] > 0
     assert found["r2"] == pytest.approx(1 - np.sum(error**2) / (200 * np.var(y)))
     assert found["coverage"] == np.mean(np.abs(error) <= 1)
+    assert found["coverage_interval"][0] < found["coverage"] < found["coverage_interval"][1]
+    assert found["rpiq"] == pytest.approx(np.subtract(*np.percentile(y, [75, 25])) / found["rmse"])
+    assert found["interval_score"] == pytest.approx(np.mean(2 + 10 * np.maximum(np.abs(error) - 1, 0)))
+    assert 0.8 < found["concordance"] < np.corrcoef(y, estimate)[0, 1]
     assert (found["n"], found["unit"], found["coverage_nominal"]) == (200, "dS/m", 0.8)
     assert found["interval_of"] == "rmse"
 
@@ -285,7 +289,7 @@ def test_sample_error_widens_what_is_held_against_samples_but_not_what_is_said_o
     plain = table(600, 3)
     soil = 2 * plain.frame.ndvi_p50.astype(float) + rng.normal(0, 0.5, 600)
     measured = plain.frame.assign(ece=soil + rng.normal(0, 1, 600))
-    told = SampleTable(measured.assign(ece_sample_variance=1.0), SPEC)
+    told = SampleTable(measured.assign(ece_variance_own=1.0), SPEC)
     scores = evaluate.cross_validate(told, regression())["random"]
     assert scores["coverage"] == pytest.approx(0.9, abs=0.04)
     layers = train(told, regression()).predict_rows(told.X)

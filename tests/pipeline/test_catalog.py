@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,35 @@ def test_the_day_of_a_scene_is_the_solar_day_so_a_pass_is_one_date() -> None:
 
     # 23:05 and 22:58 UTC are about 06:00 local, on either side of a UTC midnight they would part.
     assert at("2025-01-01T22:58:00+00:00").day == at("2025-01-02T00:01:00+00:00").day
+
+
+def test_a_catalogue_lies_in_any_folder(original_demo: Demo, tmp_path: Path) -> None:
+    folder = tmp_path / "a#b?c%20d Đồng bằng"
+    shutil.copytree(original_demo.config.parent, folder)
+    config = Config.read(folder / "demo.yaml")
+    found = catalog.search(config.sources, config.season("2025-dry"), config.region.geometry)
+    assert found.digest == search(original_demo).digest
+    assert all(Path(url).is_file() for scene in found.kept for url in scene.urls.values())
+
+
+def test_one_bad_record_is_dropped_by_name_and_the_others_stay(demo: Demo) -> None:
+    whole = search(demo)
+    victims = items(demo, "S2")[:4]
+    texts = ["{", "[]", None, '{"type": "Feature", "id": "odd", "properties": null, "assets": {"nir": {}}}']
+    for path, text in zip(victims, texts, strict=True):
+        path.unlink() if text is None else path.write_text(text)
+    found = search(demo)
+    assert len(found.kept) == len(whole.kept) - 4
+    told = {Path(d.id).name: d.reason for d in found.dropped}
+    for path in victims[:3]:
+        assert told[path.name].startswith("unreadable record: ")
+    assert "odd" in told
+
+
+@pytest.mark.parametrize("change", [{"datetime": None}, {"datetime": "yesterday"}])
+def test_a_record_without_a_usable_date_is_dropped(demo: Demo, change: dict[str, Any]) -> None:
+    victim = items(demo, "S2")[0]
+    spoil(victim, **change)
+    found = search(demo)
+    assert [d.id for d in found.dropped] == [json.loads(victim.read_text())["id"]]
+    assert "datetime" in found.dropped[0].reason

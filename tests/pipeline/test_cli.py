@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -140,8 +141,145 @@ def test_a_second_run_finds_all_done_and_a_deleted_product_comes_back(small: Dem
 
 def test_status_before_any_run_is_honest(small: Demo, phusa: Phusa) -> None:
     assert phusa("status", small.config, "--json").json["seasons"][small.season] == {
-        "done": [], "missing": [], "failed": [], "published": 0, "planned": False,
+        "planned": False, "stale": False, "done": [], "missing": [], "failed": [], "published": 0,
+        "loss_percent": 0, "refused": False,
     }  # fmt: skip
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_whatever_is_damaged_is_told_by_verify_and_mended_by_a_run(small: Demo, phusa: Phusa) -> None:
+    first = run(phusa, small).json
+    store, release = small.config.parent / "store", Path(first["products"][0]).parent
+    before = files(store / "releases")
+    names = [p.name for p in release.iterdir()]
+    assert {"collection.json", "items.parquet", "tables.gpkg", "SHA256SUMS"} < set(names)
+    product = Path(first["products"][0])
+    harms = [
+        lambda: flip(product),
+        lambda: flip(product.with_suffix(".json")),
+        lambda: flip(release / "items.parquet"),
+        lambda: flip(release / "SHA256SUMS"),
+        lambda: (release / "tables.gpkg").unlink(),
+        lambda: (release / "collection.json").unlink(),
+        lambda: (store / "catalog.json").unlink(),
+    ]
+    for harm in harms:
+        harm()
+        assert phusa("verify", small.config, "--json").code == 5
+        mended = run(phusa, small)
+        assert mended.code == 0, mended.err
+        assert files(store / "releases") == before
+        assert phusa("verify", small.config, "--json").code == 0
+
+
+def test_a_lost_or_damaged_catalogue_is_told_and_any_publication_mends_it(small: Demo, phusa: Phusa) -> None:
+    content = yaml.safe_load(small.config.read_text())
+    edit(small, seasons={"b": content["seasons"][small.season]} | content["seasons"])
+    assert run(phusa, small).code == 0
+    assert phusa("run", small.config, "--season", "b").code == 0
+    path = small.config.parent / "store" / "catalog.json"
+    good = path.read_text()
+    without = json.loads(good)
+    without["links"] = [link for link in without["links"] if "/b/" not in link["href"]]
+    for text in ('{"links": [5]}', '{"links": [{"rel": "child"}]}', "[]", "{", "", json.dumps(without), None):
+        path.unlink() if text is None else path.write_text(text)
+        answer = phusa("verify", small.config, "--json")
+        assert answer.code == 5, text
+        assert "publish any season again" in answer.json["error"]
+        assert run(phusa, small, command="publish").code == 0
+        assert phusa("verify", small.config, "--json").code == 0
+        assert path.read_text() == good
+        seasons = phusa("status", small.config, "--json").json["seasons"]
+        assert [seasons[s]["published"] for s in ("b", small.season)] == [4, 4]
+
+
+def test_a_store_that_is_a_file_is_refused(small: Demo, phusa: Phusa) -> None:
+    (small.config.parent / "store").write_text("x")
+    for command in ("verify", "status"):
+        answer = phusa(command, small.config, "--json")
+        assert (answer.code, "is a file" in answer.json["error"]) == (2, True)
+
+
+def test_what_was_mapped_by_other_inputs_is_not_published(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
+    bundles = trained(phusa, small, tmp_path)
+    assert run(phusa, small, *bundles, command="map").code == 0
+    original = small.config.read_text()
+    content = yaml.safe_load(original)
+    seasons = {small.season: content["seasons"][small.season] | {"end": "2025-03-31"}}
+    changes: list[dict[str, Any]] = [
+        {"seasons": seasons},
+        {"region": content["region"] | {"area": [105.95, 9.99, 106.1, 10.01]}},
+        {"clouds": {"dilate_m": 200}},
+        {"targets": ["targets/salinity.yaml"]},
+        {"features": content["features"][1:]},
+    ]
+    for change in changes:
+        edit(small, **change)
+        answer = run(phusa, small, command="publish")
+        assert answer.code == 2, change
+        assert "run `phusa map` again" in answer.json["error"]
+        assert phusa("status", small.config, "--json").json["seasons"][small.season]["stale"]
+        small.config.write_text(original)
+    assert not phusa("status", small.config, "--json").json["seasons"][small.season]["stale"]
+    assert run(phusa, small, command="publish").code == 0
+
+
+def test_a_model_trained_after_the_map_asks_for_another_map(
+    small: Demo, phusa: Phusa, tmp_path: Path
+) -> None:
+    assert run(phusa, small).code == 0
+    table = tmp_path / "t.parquet"
+    assert phusa("samples", small.config, "--out", table).code == 0
+    theme = small.config.parent / "targets" / "salinity.yaml"
+    theme.write_text(theme.read_text().replace("trees: 20", "trees: 21"))
+    assert phusa("train", small.config, "--target", "salinity", "--samples", table).code == 0
+    assert run(phusa, small, command="publish").code == 2
+    assert run(phusa, small, command="map").json["computed"] == 2
+    assert run(phusa, small, command="publish").json["changed"]
+
+
+def test_a_stored_model_of_other_features_is_refused(small: Demo, phusa: Phusa) -> None:
+    assert run(phusa, small).code == 0
+    edit(small, features=["ndvi_p50", "vv_mean"])
+    answer = run(phusa, small, command="map")
+    assert answer.code == 2
+    assert "trained on other features" in answer.json["error"]
+
+
+def test_a_damaged_run_state_is_an_integrity_fault(small: Demo, phusa: Phusa) -> None:
+    assert run(phusa, small).code == 0
+    state = next((small.config.parent / "store" / "work").glob("*/runs/*.json"))
+    for text in ("[]", "{", '{"season": 1}'):
+        state.write_text(text)
+        for command in ("status", "publish"):
+            answer = (
+                run(phusa, small, command="publish")
+                if command == "publish"
+                else phusa(command, small.config, "--json")
+            )
+            assert answer.code == 5, answer.out
+            assert "run `phusa map` again" in answer.json["error"]
+    assert run(phusa, small).code == 0
+
+
+def test_scratch_of_killed_runs_goes_and_that_of_living_ones_stays(tmp_path: Path) -> None:
+    from pipeline.files import scratch_folder
+
+    scratch = tmp_path / "scratch"
+    dead = scratch / "dead"
+    dead.mkdir(parents=True)
+    (scratch / "dead.lock").touch()
+    (dead / "half.tif").touch()
+    with scratch_folder(scratch) as living, scratch_folder(scratch) as other:
+        assert living.is_dir()
+        assert other.is_dir()
+        assert not dead.exists()
+    assert not scratch.exists()
 
 
 def test_the_same_season_into_postgis(small: Demo, phusa: Phusa, dsn: str) -> None:
@@ -162,11 +300,22 @@ def test_the_same_season_into_postgis(small: Demo, phusa: Phusa, dsn: str) -> No
     assert (again["computed"], again["skipped"], again["changed"]) == (0, 4, False)
     lost = Path(first.json["products"][0])
     content = lost.read_bytes()
-    lost.unlink()
-    assert phusa("verify", small.config, "--json").code == 5
-    assert run(phusa, small).json["computed"] == 1
-    assert lost.read_bytes() == content
-    assert phusa("verify", small.config, "--json").code == 0
+
+    def sql(text: str) -> None:
+        with psycopg.connect(dsn) as connection:
+            connection.execute(text)  # type: ignore[call-overload]
+
+    for harm, computed in (
+        (lost.unlink, 1),
+        (lambda: flip(lost), 1),
+        (lambda: sql("DELETE FROM phusa.raster"), 4),
+        (lambda: sql("DELETE FROM pgstac.items"), 0),
+    ):
+        harm()
+        assert phusa("verify", small.config, "--json").code == 5
+        assert run(phusa, small).json["computed"] == computed
+        assert lost.read_bytes() == content
+        assert phusa("verify", small.config, "--json").code == 0
 
 
 def test_pixels_from_an_api_over_http_make_the_same_maps(small: Demo, phusa: Phusa, stac_api: str) -> None:
@@ -333,6 +482,49 @@ def test_an_area_off_the_images_names_the_place(small: Demo, phusa: Phusa, tmp_p
     assert not (tmp_path / "s.json").exists()
 
 
+def test_a_scene_list_that_cannot_serve_is_refused(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
+    path = tmp_path / "scenes.json"
+    assert run(phusa, small, "--out", path, command="scenes").code == 0
+    good = json.loads(path.read_text())
+    radar = [s for s in good["kept"] if s["sensor"] == "sentinel-1-rtc"]
+    first, rest = good["kept"][0], good["kept"][1:]
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("no sentinel-1-rtc scene", {"kept": [s for s in good["kept"] if s not in radar]}),
+        ("no dem scene", {"kept": []}),
+        ("unknown sensor 'sentinel-9'", {"kept": [first | {"sensor": "sentinel-9"}, *rest]}),
+        ("is not a list of scenes", {"kept": [first | {"footprint": "POLYGON(("}, *rest]}),
+        ("empty footprint", {"kept": [first | {"footprint": "POLYGON EMPTY"}, *rest]}),
+        ("is not a list of scenes", {"kept": [first | {"datetime": "soon"}, *rest]}),
+        ("is not a list of scenes", {"kept": [first | {"assets": 5}, *rest]}),
+        ("of season 'wet', not '2025-dry'", {"season": "wet"}),
+        (
+            "not in season '2025-dry'",
+            {"kept": [*rest, good["kept"][-1] | {"id": "old", "datetime": "2020-01-01T00:00:00+00:00"}]},
+        ),
+        ("offset 1000000000", {"kept": [first | {"offset": 1000000000}, *rest]}),
+        ("offset", {"kept": [first | {"offset": 0.5}, *rest]}),
+        ("epsg", {"kept": [first | {"epsg": "32648"}, *rest]}),
+        ("id", {"kept": [first | {"id": 5}, *rest]}),
+        ("listed twice", {"kept": [first, first, *rest]}),
+        ("provider", {"provider": None}),
+    ]
+    for told, change in cases:
+        path.write_text(json.dumps(good | change))
+        for command in ("features", "run"):
+            more = ("--out", tmp_path / "f") if command == "features" else ()
+            answer = run(phusa, small, "--scenes", path, *more, command=command)
+            assert answer.code == 2, (change, answer.err)
+            assert told in answer.json["error"]
+    assert not (tmp_path / "f").exists()
+
+
+def test_samples_of_an_unknown_season_are_refused(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
+    for season in ("nope", small.season):
+        answer = phusa("samples", small.config, "--season", season, "--out", tmp_path / "t", "--json")
+        assert answer.code == 2
+    assert not (tmp_path / "t").exists()
+
+
 def test_a_missing_catalogue_says_how_to_get_one(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
     (small.config.parent / "archive" / "catalog.json").unlink()
     answer = run(phusa, small, "--out", tmp_path / "s.json", command="scenes")
@@ -370,6 +562,27 @@ def test_a_real_process_prints_one_object_and_exits_with_the_code(small: Demo, t
     )
     assert usage.returncode == 2
     assert "Traceback" not in usage.stderr
+
+
+def test_a_result_that_cannot_be_written_is_told(small: Demo) -> None:
+    command = [Path(sys.executable).parent / "phusa", "status", small.config]
+    with Path("/dev/full").open("w") as full:
+        end = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert end.returncode == 1
+    assert end.stderr == "phusa: the result cannot be written: No space left on device\n"
+
+
+def test_sigterm_ends_a_run_with_its_message_and_no_scratch(small: Demo) -> None:
+    command = [Path(sys.executable).parent / "phusa", "run", small.config, "--season", small.season, "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "map: " not in (line := process.stderr.readline()):
+        assert line, "ended before it mapped"
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "interrupted" in json.loads(out)["error"]
+    assert not list((small.config.parent / "store" / "work").glob("*/scratch/*"))
 
 
 def test_every_command_has_help(phusa: Phusa) -> None:

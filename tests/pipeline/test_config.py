@@ -66,6 +66,12 @@ def test_the_projects_own_configs_are_valid() -> None:
         ("region.area", [105.1, 10.0, 105.0, 10.1], "west < east"),
         ("region.area", [105.0, 10.0, 205.0, 10.1], "outside the globe"),
         ("region.area", "nowhere.geojson", "no such file"),
+        ("region.area", [1, 2, 3], "region.area: found [1, 2, 3]; expected [west, south, east, north]"),
+        ("region.area", [105.0, 10.0, 105.1, float("nan")], "expected [west, south, east, north]"),
+        ("region.area", [105.0, 10.0, 105.1, True], "which is no number"),
+        ("region.mask", {"path": "c.yaml", "classes": [1]}, "c.yaml cannot be read as a GeoTIFF"),
+        ("max_loss_percent", True, "max_loss_percent is true, which is no number"),
+        ("seasons", {" ": {"start": "2024-12-01", "end": "2025-04-30"}}, "is no season name"),
         ("region.mask", {"path": "nowhere.tif", "classes": [1]}, "region.mask.path"),
         (
             "sources.0.sensor",
@@ -110,7 +116,7 @@ def test_the_projects_own_configs_are_valid() -> None:
         (
             "store",
             {"kind": "folder", "path": "x", "dsn": "postgresql://u:p@h/d"},
-            "store.folder.dsn: unknown key; allowed: path, kind",
+            "store.dsn: unknown key; allowed: path, kind",
         ),
         ("max_loss_percent", -1, "max_loss_percent: found '-1'"),
     ],
@@ -166,3 +172,22 @@ def test_season_names_are_any_text_even_where_yaml_sees_something_else(tmp_path:
     text = yaml.safe_dump({k: v for k, v in content.items() if k != "seasons"})
     text += "seasons:\n  2018: {start: 2018-01-01, end: 2018-02-01}\n  no: {start: 2018-01-01, end: 2018-02-01}\n  2018-01-01: {start: 2018-01-01, end: 2018-02-01}\n"
     assert list(Config.read(write(tmp_path / "c.yaml", text)).seasons) == ["2018", "no", "2018-01-01"]
+
+
+def test_one_fault_is_one_line_without_the_libraries_own_words(tmp_path: Path) -> None:
+    provider = {"kind": "static", "catalog": "c.json", "convention": "esa"}
+    path = write(tmp_path / "c.yaml", change(base(), "sources.0.provider", provider))
+    with pytest.raises(InputError) as caught:
+        Config.read(path)
+    assert str(caught.value).startswith(f"{path}: sources.0.provider.convention: found 'esa'")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["lon", "season", "ndvi_p50", "sample_id"])
+def test_a_target_cannot_have_the_name_of_another_column(tmp_path: Path, name: str) -> None:
+    theme = {
+        "name": name, "kind": "regression", "unit": "dS/m", "title": {"vi": "Độ mặn", "en": "Salinity"},
+    }  # fmt: skip
+    write(tmp_path / "t.yaml", theme)
+    with pytest.raises(InputError, match="the name of another column"):
+        Config.read(write(tmp_path / "c.yaml", base() | {"targets": ["t.yaml"]}))

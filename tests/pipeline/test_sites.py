@@ -80,7 +80,9 @@ def test_odd_headers_are_mapped_and_a_byte_order_mark_is_no_part_of_them(tmp_pat
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"", "not a CSV table"),
+        (b"", "no row below the header"),
+        (b"\n\n", "no row below the header"),
+        (b"lon,lat,lon,ece\n1,2,3,4\n", "two of them are 'lon'"),
         (b"sample_id,lon,lat,ece\n", "no row below the header"),
         (b"\x89PNG\r\n\x1a\n\xff\xfe\x00", "binary file"),
         (b"a,b\n1,2\n", "expected lon and lat, or x, y and crs"),
@@ -91,6 +93,30 @@ def test_odd_headers_are_mapped_and_a_byte_order_mark_is_no_part_of_them(tmp_pat
 def test_a_file_that_cannot_be_used_is_told(tmp_path: Path, content: bytes, told: str) -> None:
     with pytest.raises(InputError, match=told):
         read(tmp_path / "s.csv", content)
+
+
+def test_a_row_of_too_many_or_few_cells_is_refused_and_shifts_no_other(tmp_path: Path) -> None:
+    text = HEADER + "a,2025-02-01,105,10,3,none,more\nb,2025-02-01,105,10\nc,2025-02-01,105,10,3,none\n"
+    good, bad = read(tmp_path / "s.csv", text)
+    assert [s.sample_id for s in good] == ["c"]
+    assert [(r.rule, r.row, r.reason) for r in bad] == [
+        ("cell-count", 2, "7 cells, the header has 6"),
+        ("cell-count", 3, "4 cells, the header has 6"),
+    ]
+
+
+def test_rows_are_numbered_by_the_line_they_start_on(tmp_path: Path) -> None:
+    text = HEADER + '"a\nb",2025-02-01,105,10,3,none\n\nc,2025-02-01,x,10,3,none\n'
+    good, bad = read(tmp_path / "s.csv", text)
+    assert [(s.sample_id, s.row) for s in good] == [("a\nb", 2)]
+    assert [r.row for r in bad] == [5]
+
+
+def test_a_mapped_column_that_the_file_lacks_or_has_twice_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"samples\.columns in the config names 'EC'"):
+        read(tmp_path / "s.csv", "lon,lat,ece\n1,2,3\n", EC="ece")
+    with pytest.raises(InputError, match="two of them are 'ece'"):
+        read(tmp_path / "s.csv", "lon,lat,ece,EC\n1,2,3,4\n", EC="ece")
 
 
 def test_no_file_is_told(tmp_path: Path) -> None:

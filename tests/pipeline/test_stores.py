@@ -95,6 +95,23 @@ def test_publishing_shows_all_products_and_twice_changes_nothing(
     other.close()
 
 
+def test_a_map_of_classes_opens_in_its_colours(store: Store, tmp_path: Path) -> None:
+    made = [store.put(*make(tmp_path, name=n, fill=1)) for n in ("degradation", "salinity")]
+    classes, values = (r.path for r in store.publish(SEASON, made).records)
+    with rasterio.open(classes) as file:
+        shown = file.colormap(1)
+        assert file.colorinterp[0].name == "palette"
+    expected = {c.code: c.colour for c in target("degradation").classes}
+    for code, colour in expected.items():
+        assert "#{:02x}{:02x}{:02x}".format(*shown[code][:3]) == colour.lower()
+        assert shown[code][3] == 255
+    assert "Thoái hóa nặng (Heavy)" in classes.with_name(f"{classes.name}.aux.xml").read_text(
+        encoding="utf-8"
+    )
+    with rasterio.open(values) as file, pytest.raises(ValueError, match="color"):
+        file.colormap(1)
+
+
 def test_a_new_release_replaces_the_old_one_whole(store: Store, tmp_path: Path) -> None:
     old = [store.put(*make(tmp_path, tile, fill=4)) for tile in ("48PXS", "48PYS")]
     store.publish(SEASON, old)
