@@ -18,13 +18,20 @@ from numpy.typing import NDArray
 
 from features.spec import FeatureSpec
 from models import forest_kernels
+from models.applicability import Applicability
 from models.forest import Forest, ForestGroup
+from models.layers import class_layers, listed, quantity_layers
 from models.targets import Target
+from models.uncertainty import Calibration, ClassCalibration, Distribution
 
 #: Pixels predicted at a time; bounds the memory of a block's prediction.
 STRIP_PIXELS = 1 << 18
 
-FORMAT = "phusa-bundle-1"
+#: The file of the training rows that the dissimilarity index is measured from.
+APPLICABILITY = "applicability.json"
+FORMAT = "phusa-bundle-2"
+#: Objectives of boosters that are ours; the scale booster's own has no name in LightGBM.
+OBJECTIVES = {"class": ("multiclass num_class:",), "estimate": ("regression",), "scale": ("", "regression")}
 
 
 class BundleError(ValueError):
@@ -33,14 +40,18 @@ class BundleError(ValueError):
 
 @dataclass(frozen=True)
 class ModelBundle:
-    """Boosters (LightGBM text), the features they need, the target they predict, and a card."""
+    """Boosters (LightGBM text), the features they need, the target they predict, how their scores become
+    probabilities, where they may be used, and a card."""
 
     target: Target
     spec: FeatureSpec
     boosters: Mapping[str, str]
-    """Layer or ``class`` -> LightGBM model text."""
+    """``estimate`` and ``scale``, or ``class`` -> LightGBM model text."""
     card: Mapping[str, Any]
     """How it was made: samples, seasons, versions, and how its uncertainty may be read."""
+    calibration: Calibration | ClassCalibration
+    applicability: Applicability | None = None
+    """None where training samples cannot tell known ground from unknown."""
 
     @cached_property
     def digest(self) -> str:
@@ -53,9 +64,14 @@ class ModelBundle:
             "target": self.target.dump(),
             "spec": json.loads(self.spec.to_json()),
             "card": dict(self.card),
+            "calibration": self.calibration.dump(),
+            "applicability": _sha256(self._applicability_text()),
             "boosters": {name: _sha256(text) for name, text in sorted(self.boosters.items())},
         }
         return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True)
+
+    def _applicability_text(self) -> str:
+        return json.dumps(None if self.applicability is None else self.applicability.dump()) + "\n"
 
     def save(self, folder: Path | str) -> None:
         """Write aside, then rename. Replaces an older bundle, never another kind of folder."""
@@ -68,6 +84,7 @@ class ModelBundle:
         aside.mkdir()
         for name, text in self.boosters.items():
             (aside / f"{name}.txt").write_text(text, encoding="utf-8")
+        (aside / APPLICABILITY).write_text(self._applicability_text(), encoding="utf-8")
         content = json.loads(self._json()) | {"digest": self.digest}
         (aside / "bundle.json").write_text(
             json.dumps(content, ensure_ascii=False, indent=1, sort_keys=True) + "\n", encoding="utf-8"
@@ -86,15 +103,18 @@ class ModelBundle:
         path = Path(folder) / "bundle.json"
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise BundleError(f"{path} has format {content['format']!r}, not {FORMAT!r}; train it again")
             expected = dict(content["boosters"])
             boosters = {
                 name: (path.parent / f"{Path(name).name}.txt").read_text(encoding="utf-8")
                 for name in expected
             }
-            target = Target.model_validate(content["target"])
-            spec = FeatureSpec.from_json(json.dumps(content["spec"]))
-            bundle = cls(target, spec, boosters, dict(content["card"]))
-            digest = content["digest"]
+            around = (path.parent / APPLICABILITY).read_text(encoding="utf-8")
+            bundle = cls._parse(content, boosters, json.loads(around))
+            digest, around_digest = content["digest"], content["applicability"]
+        except BundleError:
+            raise
         except FileNotFoundError as error:
             raise BundleError(f"no bundle at {folder}: {error.filename} is missing") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -102,20 +122,38 @@ class ModelBundle:
         for name, text in boosters.items():
             if _sha256(text) != expected[name]:
                 raise BundleError(f"{path.parent / name}.txt was changed since it was trained")
-        if bundle.digest != digest or set(boosters) != set(target.boosters):
+        if _sha256(around) != around_digest:
+            raise BundleError(f"{path.parent / APPLICABILITY} was changed since it was trained")
+        if bundle.digest != digest or set(boosters) != set(bundle.target.boosters):
             raise BundleError(f"{path} was changed since it was trained")
         return bundle
+
+    @classmethod
+    def _parse(cls, content: dict[str, Any], boosters: dict[str, str], around: Any) -> ModelBundle:
+        target = Target.model_validate(content["target"])
+        kind: type[Calibration | ClassCalibration] = (
+            ClassCalibration if target.kind == "class" else Calibration
+        )
+        return cls(
+            target,
+            FeatureSpec.from_json(json.dumps(content["spec"])),
+            boosters,
+            dict(content["card"]),
+            kind.parse(content["calibration"]),
+            None if around is None else Applicability.parse(around),
+        )
 
     @cached_property
     def _forests(self) -> ForestGroup:
         """In the order of ``target.boosters``. Raises BundleError for an objective that is not ours."""
         forests = Forest.share([self.boosters[name] for name in self.target.boosters])
-        ours = ("multiclass num_class:",) if self.target.kind == "class" else ("regression", "quantile")
         for name, objective in zip(self.target.boosters, forests.objectives, strict=True):
+            ours = OBJECTIVES[name]
             scaled = "sqrt" in objective or "average_output" in objective
-            if scaled or not objective.startswith(ours):
+            known = any(objective == o or (o and objective.startswith(o)) for o in ours)
+            if scaled or not known:
                 raise BundleError(
-                    f"booster {name!r} has objective {objective!r}; expected {' or '.join(ours)}"
+                    f"booster {name!r} has objective {objective!r}; expected {' or '.join(map(repr, ours))}"
                 )
         return forests
 
@@ -125,7 +163,9 @@ class ModelBundle:
         """Layers of a float32 cube (feature, y, x) in the order of ``spec``: {layer: (y, x)}.
 
         A pixel that ``known`` does not vouch for is NaN in every layer. Regression layers are in the
-        target's unit; probabilities in 0..1; ``class`` holds codes. ``out`` is filled if given.
+        target's unit, ``estimate`` the median of the predictive distribution; probabilities in 0..1;
+        ``class`` holds codes; ``applicability`` is 1 inside the area of applicability, 0 outside, NaN where
+        the bundle has none. ``out`` is filled if given.
         Raises ValueError where the cube has not the spec's number of features.
         """
         if cube.ndim != 3 or cube.shape[0] != len(self.spec.names):
@@ -156,6 +196,7 @@ class ModelBundle:
         rows = X if known.all() else X[known]  # sparing a copy where it can
         raw = dict(zip(self.target.boosters, self._raw(rows), strict=True))
         layers = self._classes(raw["class"]) if self.target.kind == "class" else self._quantity(raw)
+        layers["applicability"] = self._inside(rows)
         full = {name: np.full(len(X), np.nan, np.float32) for name in layers}
         for name, values in layers.items():
             full[name][known] = values
@@ -194,23 +235,34 @@ class ModelBundle:
             forest_kernels.softmax(raw[0])
         return raw
 
-    def _classes(self, probability: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
-        classes = sorted(self.target.classes, key=lambda c: c.code)
-        codes = np.array([c.code for c in classes], np.float32)
-        column = {c.name: probability[:, k].astype(np.float32) for k, c in enumerate(classes)}
-        layers = {"class": codes[probability.argmax(axis=1)]}
-        if self.target.bad_classes:
-            layers["risk"] = np.sum([column[n] for n in self.target.bad_classes], axis=0, dtype=np.float32)
-        return layers | {f"p_{c.name}": column[c.name] for c in self.target.classes}
+    def distribution(self, X: NDArray[np.float32]) -> Distribution:
+        """Predictive distributions of the soil's own value at rows of features (row, feature).
+
+        Means, other intervals and exceedances are read from it. NaN where not ``known``. Raises
+        ValueError for a target of classes.
+        """
+        if not isinstance(self.calibration, Calibration):
+            raise ValueError(f"target {self.target.name!r} is of classes; it has no distribution of values")
+        known = self.known(X)
+        full = np.full((2, len(X)), np.nan)
+        full[:, known] = self._raw(X[known])
+        return self.calibration.about_soil(*full)
+
+    def _classes(self, raw: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
+        assert isinstance(self.calibration, ClassCalibration)
+        return class_layers(self.target, self.calibration.apply(raw[:, listed(self.target)]))
 
     def _quantity(self, raw: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float32]]:
-        """Carried back to the unit; quantile models may cross the estimate, the interval may not."""
-        back = np.exp if self.target.transform == "log" else np.asarray
-        return {
-            "estimate": back(raw["estimate"]).astype(np.float32),
-            "lower": back(np.minimum(raw["lower"], raw["estimate"])).astype(np.float32),
-            "upper": back(np.maximum(raw["upper"], raw["estimate"])).astype(np.float32),
-        }
+        assert isinstance(self.calibration, Calibration)
+        return quantity_layers(self.target, self.calibration.about_soil(raw["estimate"], raw["scale"]))
+
+    def _inside(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.applicability is None:
+            return np.full(len(rows), np.nan, np.float32)
+        used = list(self.applicability.used)
+        counts = np.zeros_like(rows)  # gaps in features that do not count are no gaps
+        counts[:, used] = rows[:, used]
+        return self.applicability.inside(counts).astype(np.float32)
 
 
 def _sha256(text: str) -> str:
@@ -223,7 +275,7 @@ def _replaceable(folder: Path) -> bool:
         return False
     try:
         content = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
-        return bool(content.get("format") == FORMAT)
+        return str(content.get("format")).startswith("phusa-bundle-")
     except FileNotFoundError:
         return not any(folder.iterdir())
     except (OSError, ValueError, AttributeError):

@@ -8,39 +8,83 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models import folds, measures
+from models import folds, knndm, leftout, measures
 from models.bundle import ModelBundle
 from models.samples import SampleTable
 from models.targets import Target
-from models.train import train
+from models.uncertainty import Vector
 
 Layers = dict[str, NDArray[np.float32]]
 RESAMPLES = 2000
 LEVEL = 0.95
 
 
-def cross_validate(table: SampleTable, target: Target) -> dict[str, Any]:
-    """Scores of spatial block folds beside random ones, and their difference, the optimism."""
+def cross_validate(table: SampleTable, target: Target, places: Vector | None = None) -> dict[str, Any]:
+    """Scores of spatial folds beside random ones, their difference, and which question each answers.
+
+    ``places`` (place, 3) on the map, as ``models.folds.on_globe`` gives them, add folds that are matched to
+    the mapped area (kNNDM), and tell whether the samples are clustered in it. The optimism is how much
+    better random folds look than the best founded of the others.
+    """
     table = table.measured(target.name)
     f = target.folds
     spatial = _score_folds(table, target, folds.spatial(table, f.count, f.block_m, f.seed))
     random = _score_folds(table, target, folds.random(table, f.count, f.seed))
-    main = "accuracy" if target.kind == "class" else "rmse"
-    sign = 1 if target.kind == "class" else -1
-    return {
+    found = {
         "spatial": spatial | {"answers": "error in blocks of block_m that hold no training sample"},
         "random": random | {"answers": "error beside sampled ground; hopeful elsewhere"},
-        "optimism": {main: sign * (random[main] - spatial[main])},
+    }
+    best = spatial
+    if places is not None:
+        best = _score_folds(table, target, knndm.choose(table, f, places).splits)
+        found["matched"] = best | {"answers": "error over the mapped area, if ground is alike"}
+        where = folds.on_globe(table.frame.lon, table.frame.lat)
+        found |= clustering_report(knndm.clustering(where, places, folds.sites(table)))
+    main = "accuracy" if target.kind == "class" else "rmse"
+    sign = 1 if target.kind == "class" else -1
+    return found | {
+        "optimism": {main: sign * (random[main] - best[main])},
         "folds": f.model_dump(mode="json"),
     }
 
 
+def clustering_report(found: knndm.Clustering) -> dict[str, Any]:
+    """How clustered the samples are, and which estimate then answers for the map."""
+    return {
+        "clustering": {
+            "clustered": found.clustered,
+            "p_value": found.p_value,
+            "between_samples_m": float(np.median(found.between_samples)),
+            "to_mapped_places_m": float(np.median(found.to_places)),
+            "wasserstein_m": found.W,
+        },
+        "guidance": CLUSTERED if found.clustered else SPREAD,
+    }
+
+
+CLUSTERED = (
+    "The samples are clustered in the mapped area: random folds flatter the map (de Bruin et al. 2022, "
+    "doi:10.1016/j.ecoinf.2022.101665). Read `matched` as the error of the map, `spatial` as the error on "
+    "new ground a block away, and neither as a substitute for a probability sample: where one exists, "
+    "give it as evaluate_on (Wadoux et al. 2021, doi:10.1016/j.ecolmodel.2021.109692)."
+)
+SPREAD = (
+    "The samples are spread like the mapped places: `matched` folds are random ones and answer for the map; "
+    "`spatial` folds then overstate its error (Wadoux et al. 2021, doi:10.1016/j.ecolmodel.2021.109692). "
+    "A probability sample given as evaluate_on needs no such assumption."
+)
+
+
 def _score_folds(table: SampleTable, target: Target, splits: folds.Folds) -> dict[str, Any]:
-    """Scores over the pooled predictions for left-out rows."""
+    """Scores over the pooled predictions for left-out rows, calibrated on the rows of the other folds.
+
+    Intervals of a quantity are about the laboratory's value, sample error included, as that is what they
+    are held against.
+    """
     pooled = {name: np.full(len(table), np.nan, np.float32) for name in target.layers}
+    left = (leftout.classes if target.kind == "class" else leftout.quantity)(table, target, splits)
     for fit, test in splits:
-        layers = train(table.take(fit), target, every_class=False).predict_rows(table.X[test])
-        for name, values in layers.items():
+        for name, values in left.layers(fit, test).items():
             pooled[name][test] = values
     return score(table, target, pooled)
 

@@ -54,6 +54,19 @@ class SampleTable:
     def y(self, target: str) -> NDArray[np.float64]:
         return self.frame[target].to_numpy(np.float64)
 
+    def error_variance(self, target: str, log: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Variance of each sample's own error, and of the error that all samples share (row,), (row,).
+
+        From the optional columns ``<target>_variance_own`` and ``_shared``, in squared units, or with ``log``
+        ``<target>_log_variance_own`` and ``_shared``, of the logarithm; 0 where there is no such column.
+        """
+        kind = f"{target}_log_variance" if log else f"{target}_variance"
+        own, shared = (
+            self.frame[name].to_numpy(np.float64) if name in self.frame else np.zeros(len(self))
+            for name in (f"{kind}_own", f"{kind}_shared")
+        )
+        return own, shared
+
     @property
     def digest(self) -> str:
         """SHA-256 over rows and spec."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from models.settings import BoosterSettings, FoldSettings, Settings
@@ -48,6 +50,11 @@ class Target(Settings):
     """``log``: the model learns log(value); its estimate, carried back, is a median."""
     interval: float = Field(0.9, gt=0.5, lt=1)
     """Nominal coverage of lower..upper."""
+    thresholds: tuple[float, ...] = ()
+    """Rising values in ``unit``; for each, the probability that it is exceeded is mapped."""
+    shares: tuple[float, ...] = ()
+    """True share of each class in the mapped area, in the order of ``classes``, where samples were drawn
+    at other rates; else samples are taken as they fall."""
     scale: float = Field(0.01, gt=0)
     """Step of the stored integers of a regression product, in ``unit``."""
     model: BoosterSettings = BoosterSettings()
@@ -64,11 +71,21 @@ class Target(Settings):
     def _whole(self) -> Target:
         if self.kind == "class":
             self._check_classes()
-        elif self.classes or self.bad_classes:
+        elif self.classes or self.bad_classes or self.shares:
             raise ValueError("kind regression takes no classes")
         elif not self.unit:
             raise ValueError("kind regression needs a unit, such as dS/m")
+        self._check_thresholds()
         return self
+
+    def _check_thresholds(self) -> None:
+        if self.kind == "class" and self.thresholds:
+            raise ValueError("kind class takes no thresholds")
+        if not all(abs(t) < float("inf") for t in self.thresholds):
+            raise ValueError(f"thresholds must be finite: {list(self.thresholds)}")
+        names = [f"{t:g}" for t in self.thresholds]
+        if list(self.thresholds) != sorted(self.thresholds) or len(set(names)) < len(names):
+            raise ValueError(f"thresholds must rise, and differ in 6 digits: {list(self.thresholds)}")
 
     def _check_classes(self) -> None:
         if len(self.classes) < 2:
@@ -82,6 +99,8 @@ class Target(Settings):
         unknown = set(self.bad_classes) - {c.name for c in self.classes}
         if unknown:
             raise ValueError(f"bad_classes names {sorted(unknown)}; known: {[c.name for c in self.classes]}")
+        if self.shares and (len(self.shares) != len(self.classes) or not all(s > 0 for s in self.shares)):
+            raise ValueError(f"shares are {list(self.shares)}; expected {len(self.classes)} numbers above 0")
         if self.transform != "none" or self.unit:
             raise ValueError("kind class takes neither unit nor transform")
 
@@ -96,16 +115,21 @@ class Target(Settings):
 
     @property
     def boosters(self) -> tuple[str, ...]:
-        """Names of the boosters that a model of this target needs."""
-        return ("class",) if self.kind == "class" else self.layers
+        """Names of the boosters that a model of this target needs; the first is of the target itself."""
+        return ("class",) if self.kind == "class" else ("estimate", "scale")
+
+    @property
+    def exceedances(self) -> dict[str, float]:
+        """Layer of an exceedance probability -> its threshold."""
+        return {f"p{t:g}": t for t in self.thresholds}
 
     @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers that a model of this target predicts, in product order."""
         if self.kind == "regression":
-            return ("estimate", "lower", "upper")
+            return ("estimate", "lower", "upper", *self.exceedances, "applicability")
         risk = ("risk",) if self.bad_classes else ()
-        return ("class", *risk, *(f"p_{c.name}" for c in self.classes))
+        return ("class", *risk, *(f"p_{c.name}" for c in self.classes), "applicability")
 
     def _texts(self) -> dict[str, int]:
         """What may stand in a sample file for each class -> its code.
@@ -132,6 +156,25 @@ class Target(Settings):
         if self.transform == "log" and value <= 0:
             raise ValueError(f"{text} is not above 0, which transform log needs")
         return value
+
+    def check_values(self, y: NDArray[np.float64], every_class: bool = False) -> None:
+        """Raises ValueError where samples' values (row,), codes for classes, are not such as can be learnt."""
+        if self.kind == "class":
+            strange = sorted(set(y.tolist()) - {float(c.code) for c in self.classes})
+            if strange:
+                raise ValueError(
+                    f"target {self.name!r}: {strange[0]:g} is no class code; known: {self.codes}"
+                )
+            absent = [c.name for c in self.classes if not (y == c.code).any()]
+            if absent and every_class:
+                raise ValueError(f"target {self.name!r}: no sample of class {', '.join(absent)}")
+            return
+        if not np.isfinite(y).all():
+            raise ValueError(f"target {self.name!r}: a sample's value is not finite")
+        if self.transform == "log" and y.min() <= 0:
+            raise ValueError(f"target {self.name!r}: {y.min():g} is not above 0, which transform log needs")
+        if np.ptp(y) == 0:
+            raise ValueError(f"target {self.name!r}: all {len(y)} samples have the value {y[0]:g}")
 
     def dump(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -6,84 +6,87 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-from numpy.typing import NDArray
 
+from models import leftout
+from models.applicability import Applicability
+from models.boosting import boost_scale, boost_target
 from models.bundle import ModelBundle
+from models.folds import numbers
+from models.knndm import Chosen, choose
 from models.samples import SampleTable
 from models.targets import Target
+from models.uncertainty import Calibration, ClassCalibration, Vector
 
 
-def train(table: SampleTable, target: Target, every_class: bool = True) -> ModelBundle:
-    """Train on the rows of ``table`` that have a value of ``target``.
+def train(table: SampleTable, target: Target, places: Vector | None = None) -> ModelBundle:
+    """Train on the rows of ``table`` that have a value of ``target``, and calibrate on rows left out.
 
-    Deterministic: the same rows in the same order give the same bytes.
-    Raises ValueError where a value is not one that the target allows, where values do not vary, and,
-    unless ``every_class`` is False (a fold may lack one), where a class has no sample.
+    ``places`` (place, 3): where the map will be, as ``models.folds.on_globe`` gives it; folds are then
+    matched to it, else they are spatial blocks. Deterministic: the same rows in the same order give the
+    same bytes. Raises ValueError where a value is not one that the target allows, where values do not
+    vary, where a class has no sample, and where all samples are of one site.
     """
     table = table.measured(target.name)
-    X, y = table.X, table.y(target.name)
-    _check(y, target, every_class)
-    fit = _fit_classes if target.kind == "class" else _fit_quantity
-    seasons = sorted(set(table.frame.season.astype(str)))
+    target.check_values(table.y(target.name), every_class=True)
+    chosen = choose(table, target.folds, places)
+    fit = _classes if target.kind == "class" else _quantity
+    boosters, calibration, about = fit(table, target, chosen)
+    applicability = _applicability(table, boosters[target.boosters[0]], chosen)
     card = {
         "samples": len(table),
         "samples_digest": table.digest,
-        "seasons": seasons,
+        "seasons": sorted(set(table.frame.season.astype(str))),
         "lightgbm": lightgbm.__version__,
-        "uncertainty": "uncalibrated",
+        "uncertainty": f"calibrated on {chosen.what}",
+        "calibration": about,
         "features_with_gaps": [n for n in table.spec.names if table.frame[n].isna().any()],
     }
-    return ModelBundle(target, table.spec, fit(X, y, target, table.spec.names), card)
+    texts = {name: booster.model_to_string() for name, booster in boosters.items()}
+    return ModelBundle(target, table.spec, texts, card, calibration, applicability)
 
 
-def _check(y: NDArray[np.float64], target: Target, every_class: bool) -> None:
-    if target.kind == "class":
-        strange = sorted(set(y.tolist()) - {float(c.code) for c in target.classes})
-        if strange:
-            raise ValueError(
-                f"target {target.name!r}: {strange[0]:g} is no class code; known: {target.codes}"
-            )
-        absent = [c.name for c in target.classes if not (y == c.code).any()]
-        if absent and every_class:
-            raise ValueError(f"target {target.name!r}: no sample of class {', '.join(absent)}")
-        return
-    if not np.isfinite(y).all():
-        raise ValueError(f"target {target.name!r}: a sample's value is not finite")
-    if target.transform == "log" and y.min() <= 0:
-        raise ValueError(f"target {target.name!r}: {y.min():g} is not above 0, which transform log needs")
-    if np.ptp(y) == 0:
-        raise ValueError(f"target {target.name!r}: all {len(y)} samples have the value {y[0]:g}")
+Fitted = tuple[dict[str, lightgbm.Booster], Calibration | ClassCalibration, dict[str, Any]]
 
 
-def _fit_classes(
-    X: NDArray[np.float32], y: NDArray[np.float64], target: Target, names: tuple[str, ...]
-) -> dict[str, str]:
-    codes = [c.code for c in target.classes]
-    labels = np.searchsorted(np.sort(codes), y)
-    objective: dict[str, Any] = {"objective": "multiclass", "num_class": len(codes)}
-    return {"class": _boost(X, labels, target, names, objective)}
-
-
-def _fit_quantity(
-    X: NDArray[np.float32], y: NDArray[np.float64], target: Target, names: tuple[str, ...]
-) -> dict[str, str]:
-    z = np.log(y) if target.transform == "log" else y
-    tail = (1 - target.interval) / 2
-    objectives: dict[str, dict[str, Any]] = {
-        "estimate": {"objective": "regression"},
-        "lower": {"objective": "quantile", "alpha": tail},
-        "upper": {"objective": "quantile", "alpha": 1 - tail},
+def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
+    left = leftout.quantity(table, target, chosen.splits)
+    X, names, own = table.X, table.spec.names, left.sample_variance
+    known = np.isfinite(left.residual)
+    boosters = {
+        "estimate": boost_target(X, table.y(target.name), target, names),
+        "scale": boost_scale(
+            X[known], left.residual[known], left.base, own[known], target, names, left.trees
+        ),
     }
-    return {layer: _boost(X, z, target, names, o) for layer, o in objectives.items()}
+    calibration = left.calibration()
+    about = {
+        "unit": f"log of {target.unit}" if target.transform == "log" else target.unit,
+        "left_out_rms": float(np.sqrt((left.residual[known] ** 2).mean())),
+        "soil_sd": float(np.sqrt(np.exp(left.base))),
+        "sample_error_sd": float(np.sqrt(own.mean())),
+        "common_error_sd": float(np.sqrt(calibration.common)),
+        "scale_trees": left.trees,
+    }
+    return boosters, calibration, about
 
 
-def _boost(
-    X: NDArray[np.float32],
-    y: NDArray[Any],
-    target: Target,
-    names: tuple[str, ...],
-    objective: dict[str, Any],
-) -> str:
-    parameters = target.model.parameters() | objective
-    data = lightgbm.Dataset(X, y, feature_name=list(names), params=parameters, free_raw_data=True)
-    return lightgbm.train(parameters, data, target.model.trees).model_to_string()
+def _classes(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
+    left = leftout.classes(table, target, chosen.splits)
+    booster = boost_target(table.X, table.y(target.name), target, table.spec.names)
+    order = [c.name for c in target.classes]
+    return {"class": booster}, left.calibration(), {"cuts": order[1:]}
+
+
+def _applicability(table: SampleTable, booster: lightgbm.Booster, chosen: Chosen) -> Applicability | None:
+    """Over the features that training had of each row; None where no such feature tells rows apart.
+
+    Importance is the gain of the splits; where no tree split, all count alike.
+    """
+    X = table.X
+    gain = np.asarray(booster.feature_importance("gain"), np.float64)
+    weight = gain if gain.any() else np.ones(len(gain))
+    whole = np.isfinite(X).all(axis=0)
+    weight = np.where(whole, weight, 0)
+    if not ((weight > 0) & (np.ptp(np.where(whole, X, 0), axis=0) > 0)).any():
+        return None
+    return Applicability.fit(np.where(whole, X, 0), weight, numbers(chosen.splits))

@@ -10,12 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import shapely
 from distributed import Client
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from features.bands import BANDS
 from features.spec import FeatureSpec
 from models import evaluate, train
 from models.bundle import BundleError, ModelBundle
+from models.folds import on_globe
 from models.samples import SampleTable
 from models.targets import Target
 from pipeline import catalog, losses, sampling, sites
@@ -73,18 +77,43 @@ def _needed(config: Config, spec: FeatureSpec) -> list[Any]:
     return [s for s in config.sources if s.sensor in sensors]
 
 
-def fit(table: SampleTable, target: Target) -> ModelBundle:
-    """Train; a fault of the samples is an InputError."""
+#: Places of the mapped area that folds are matched to; more change little (Linnenbrink et al. 2024).
+MAPPED_PLACES = 1000
+#: Cells of the grid that they are taken from, at most.
+MOST_CELLS = 200_000
+
+
+def mapped_places(area: BaseGeometry) -> NDArray[np.float64]:
+    """About ``MAPPED_PLACES`` of the area's places on a regular grid, float (place, 3), metres.
+
+    ``area`` in WGS 84 degrees. Cells are square on the ground at its middle latitude.
+    """
+    west, south, east, north = area.bounds
+    narrow = np.cos(np.radians((south + north) / 2))
+    box = (north - south) * (east - west)
+    # degrees of latitude; a thin area across a wide box gets fewer places than a grid that fills memory
+    step = np.sqrt(max(area.area / MAPPED_PLACES, box / MOST_CELLS) * narrow)
+    lat = np.arange(south + step / 2, north, step)
+    lon = np.arange(west + step / narrow / 2, east, step / narrow)
+    grid = np.stack(np.meshgrid(lon, lat), axis=-1).reshape(-1, 2)
+    inside = grid[shapely.contains_xy(area, grid)]
+    if not len(inside):  # an area thinner than its grid
+        inside = np.array(area.representative_point().coords)
+    return on_globe(inside[:, 0], inside[:, 1])
+
+
+def fit(table: SampleTable, target: Target, area: BaseGeometry | None = None) -> ModelBundle:
+    """Train, for a map of ``area`` (WGS 84) where given; a fault of the samples is an InputError."""
     try:
-        return train.train(table, target)
+        return train.train(table, target, None if area is None else mapped_places(area))
     except ValueError as error:
         raise InputError(str(error)) from None
 
 
-def assess(table: SampleTable, target: Target) -> dict[str, Any]:
-    """Cross-validated scores of a target."""
+def assess(table: SampleTable, target: Target, area: BaseGeometry | None = None) -> dict[str, Any]:
+    """Cross-validated scores of a target, for a map of ``area`` (WGS 84) where given."""
     try:
-        return evaluate.cross_validate(table, target)
+        return evaluate.cross_validate(table, target, None if area is None else mapped_places(area))
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -193,7 +222,7 @@ def train_all(
     )
     bundles = []
     for target in config.targets:
-        bundle = fit(gathered.table, target)
+        bundle = fit(gathered.table, target, config.region.geometry)
         bundle.save(bundle_folder(work, target.name))
         bundles.append(bundle)
     return bundles, gathered.table, gathered.report

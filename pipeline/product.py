@@ -21,7 +21,7 @@ from pipeline.season import Season
 NODATA = -32768
 PROBABILITY_STEP = 0.0001
 #: Raised when the same inputs would give other bytes than before.
-ALGORITHM = "2"
+ALGORITHM = "3"
 
 #: Why a pixel is not mapped; code -> name. 0 is mapped.
 REASONS = {0: "mapped", 1: "outside", 2: "masked", 3: "no_clear_date", 4: "unknown_ground", 5: "failed"}
@@ -61,15 +61,18 @@ class ProductBand:
 
 def bands_of(target: Target) -> tuple[ProductBand, ...]:
     """Bands of a target's product, in order: the model's layers, then how far to trust them."""
-    if target.kind == "class":
-        names = {c.code: c.name for c in target.classes}
-        own = [
-            ProductBand(layer, classes=names) if layer == "class" else ProductBand(layer, PROBABILITY_STEP)
-            for layer in target.layers
-        ]
-    else:
-        own = [ProductBand(layer, target.scale, target.unit) for layer in target.layers]
+    own = [_band(target, layer) for layer in target.layers]
     return (*own, ProductBand("clear_dates"), ProductBand("reason", classes=REASONS))
+
+
+def _band(target: Target, layer: str) -> ProductBand:
+    if layer == "applicability":
+        return ProductBand(layer)  # 1 inside the area of applicability, 0 outside
+    if layer == "class":
+        return ProductBand(layer, classes={c.code: c.name for c in target.classes})
+    if target.kind == "class" or layer in target.exceedances:
+        return ProductBand(layer, PROBABILITY_STEP)
+    return ProductBand(layer, target.scale, target.unit)
 
 
 def encode(layers: Mapping[str, NDArray[Any]], bands: Iterable[ProductBand]) -> NDArray[np.int16]:

@@ -106,7 +106,7 @@ def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
     """Train the model of one target."""
     settings = Config.read(config)
     out = out or learning.bundle_folder(_work(settings), settings.target(target).name)
-    bundle = learning.fit(read_table(table), settings.target(target))
+    bundle = learning.fit(read_table(table), settings.target(target), settings.region.geometry)
     try:
         bundle.save(out)
     except (ValueError, OSError) as error:
@@ -130,11 +130,11 @@ def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
 def evaluate(
     config: Path, target: str, table: Path, out: Path | None, bundle: Path | None, scheduler: str
 ) -> Result:
-    """Score a target: spatial folds beside random ones, and the config's reference samples."""
+    """Score a target: folds matched to the map, spatial and random ones, and the config's reference."""
     settings = Config.read(config)
     rows = read_table(table)
     theme = settings.target(target)
-    model = learning.load_bundle(bundle) if bundle else learning.fit(rows, theme)
+    model = learning.load_bundle(bundle) if bundle else learning.fit(rows, theme, settings.region.geometry)
     with runner.cluster(scheduler) as client:
         scores = _scores(settings, client, [model], rows)[target]
     result = {"target": target, "bundle": model.digest, **scores}
@@ -311,7 +311,8 @@ def _scores(
     reference = learning.reference(settings, client, models[0].spec, table)
     scores: dict[str, Any] = {}
     for model in models:
-        scores[model.target.name] = {"cross_validation": learning.assess(table, model.target)}
+        area = settings.region.geometry
+        scores[model.target.name] = {"cross_validation": learning.assess(table, model.target, area)}
         if reference is not None:
             scores[model.target.name]["reference"] = learning.assess_reference(model, reference)
     return scores

@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from features import FeatureSpec
 from models import BundleError, ModelBundle, SampleTable, Target, bundle
@@ -33,14 +35,14 @@ CODES = (30, 10, 20, 200)  # neither 1..n nor in order
 def table(n: int = 400, seed: int = 0) -> SampleTable:
     rng = np.random.default_rng(seed)
     columns: dict[str, Any] = {name: rng.normal(size=n).astype(np.float32) for name in SPEC.names}
-    for name in SPEC.names:
+    for name in SPEC.names[:2]:  # slope is always there
         columns[name][rng.random(n) < 0.1] = np.nan
     signal = np.nan_to_num(columns["ndvi_p50"]) + rng.normal(0, 0.3, n)
     columns |= {
         "land": np.array(CODES)[np.digitize(signal, [-0.6, 0, 0.6])],
         "ece": np.exp(signal),
-        "x": 0.0,
-        "y": 0.0,
+        "x": rng.uniform(0, 20000, n),
+        "y": rng.uniform(0, 20000, n),
     }
     columns |= {
         "lon": 105.0,
@@ -60,7 +62,13 @@ def target(kind: str) -> Target:
         classes = [{"code": c, "name": f"c{c}", "title": plain["title"], "colour": "#000000"} for c in CODES]
         plain |= {"name": "land", "kind": "class", "classes": classes, "bad_classes": ["c200", "c10"]}
     else:
-        plain |= {"name": "ece", "kind": "regression", "unit": "dS/m", "transform": kind}
+        plain |= {
+            "name": "ece",
+            "kind": "regression",
+            "unit": "dS/m",
+            "transform": kind,
+            "thresholds": [0.5, 1, 2],
+        }
     return Target.model_validate(plain)
 
 
@@ -76,7 +84,7 @@ def make_cube(shape: tuple[int, ...] = (13, 17), seed: int = 1) -> NDArray[np.fl
     """Partly NaN; a few pixels wholly."""
     rng = np.random.default_rng(seed)
     cube = rng.normal(size=(len(SPEC.names), *shape)).astype(np.float32)
-    cube[rng.random(cube.shape) < 0.1] = np.nan
+    cube[:2][rng.random((2, *shape)) < 0.1] = np.nan
     cube[:, rng.random(shape) < 0.15] = np.nan
     return cube
 
@@ -112,7 +120,7 @@ def test_saving_twice_writes_the_same_bytes(trained: dict[str, ModelBundle], tmp
 def test_a_bundle_is_text_and_json_only(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
     trained["log"].save(tmp_path / "b")
     files = listing(tmp_path / "b")
-    assert set(files) == {"bundle.json", "estimate.txt", "lower.txt", "upper.txt"}
+    assert set(files) == {"bundle.json", "applicability.json", "estimate.txt", "scale.txt"}
     assert all(content.decode().isprintable() or "\n" in content.decode() for content in files.values())
     assert json.loads(files["bundle.json"])["target"]["title"]["vi"] == "Độ mặn của đất"
 
@@ -120,7 +128,7 @@ def test_a_bundle_is_text_and_json_only(trained: dict[str, ModelBundle], tmp_pat
 def test_an_older_bundle_is_replaced_whole(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
     trained["log"].save(tmp_path / "b")
     trained["class"].save(tmp_path / "b")
-    assert set(listing(tmp_path)) == {"b/bundle.json", "b/class.txt"}
+    assert set(listing(tmp_path)) == {"b/bundle.json", "b/applicability.json", "b/class.txt"}
     assert ModelBundle.load(tmp_path / "b").digest == trained["class"].digest
 
 
@@ -170,19 +178,20 @@ def test_the_locale_does_not_change_the_bytes(trained: dict[str, ModelBundle], t
 # --- the digest -------------------------------------------------------------------------------
 
 
-def test_the_digest_covers_boosters_target_spec_and_card(trained: dict[str, ModelBundle]) -> None:
+def test_the_digest_covers_all_that_a_bundle_holds(trained: dict[str, ModelBundle]) -> None:
     base = trained["class"]
     other_spec = FeatureSpec.parse(["ndvi_p50", "swir16_mean", "elevation"])
     others = [
-        ModelBundle(base.target, base.spec, {"class": base.boosters["class"] + "\n"}, base.card),
-        ModelBundle(
-            base.target.model_copy(update={"bad_classes": ("c10",)}), base.spec, base.boosters, base.card
-        ),
-        ModelBundle(base.target, other_spec, base.boosters, base.card),
-        ModelBundle(base.target, base.spec, base.boosters, {**base.card, "samples": 1}),
+        replace(base, boosters={"class": base.boosters["class"] + "\n"}),
+        replace(base, target=base.target.model_copy(update={"bad_classes": ("c10",)})),
+        replace(base, spec=other_spec),
+        replace(base, card={**base.card, "samples": 1}),
+        replace(base, calibration=trained["log"].calibration),
+        replace(base, applicability=None),
+        replace(base, applicability=trained["log"].applicability),
     ]
-    assert len({b.digest for b in (base, *others)}) == 5
-    assert ModelBundle(base.target, base.spec, dict(base.boosters), dict(base.card)).digest == base.digest
+    assert len({b.digest for b in (base, *others)}) == 8
+    assert replace(base, boosters=dict(base.boosters), card=dict(base.card)).digest == base.digest
 
 
 # --- what is refused --------------------------------------------------------------------------
@@ -215,15 +224,36 @@ def test_a_torn_or_foreign_json_is_refused(content: str, tmp_path: Path) -> None
 
 def test_a_changed_booster_is_refused_by_name(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
     trained["log"].save(tmp_path)
-    path = tmp_path / "upper.txt"
+    path = tmp_path / "scale.txt"
     path.write_text(path.read_text().replace("leaf_value=", "leaf_value=1", 1))
-    refused(tmp_path, r"upper\.txt was changed")
+    refused(tmp_path, r"scale\.txt was changed")
+
+
+def test_changed_training_rows_are_refused_by_name(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
+    trained["log"].save(tmp_path)
+    path = tmp_path / "applicability.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"threshold": content["threshold"] * 2}))
+    refused(tmp_path, r"applicability\.json was changed")
+    path.unlink()
+    refused(tmp_path, r"applicability\.json is missing")
+
+
+def test_a_bundle_of_an_older_format_says_so_and_may_be_replaced(
+    trained: dict[str, ModelBundle], tmp_path: Path
+) -> None:
+    trained["log"].save(tmp_path / "b")
+    path = tmp_path / "b" / "bundle.json"
+    path.write_text(path.read_text().replace("phusa-bundle-2", "phusa-bundle-1"))
+    refused(tmp_path / "b", "'phusa-bundle-1', not 'phusa-bundle-2'; train it again")
+    trained["log"].save(tmp_path / "b")
+    assert ModelBundle.load(tmp_path / "b") == trained["log"]
 
 
 def test_a_missing_booster_is_refused_by_name(trained: dict[str, ModelBundle], tmp_path: Path) -> None:
     trained["log"].save(tmp_path)
-    (tmp_path / "lower.txt").unlink()
-    refused(tmp_path, r"lower\.txt is missing")
+    (tmp_path / "scale.txt").unlink()
+    refused(tmp_path, r"scale\.txt is missing")
 
 
 Edit = Callable[[dict[str, Any]], object]
@@ -233,6 +263,10 @@ EDITS: dict[str, Edit] = {
     "no-spec": lambda c: c.pop("spec"),
     "no-boosters": lambda c: c.pop("boosters"),
     "no-card": lambda c: c.pop("card"),
+    "no-calibration": lambda c: c.pop("calibration"),
+    "no-applicability": lambda c: c.pop("applicability"),
+    "calibration-is-edited": lambda c: c["calibration"].update(slope=2.0),
+    "calibration-of-another-kind": lambda c: c.update(calibration={"knots": [0, 1]}),
     "card-is-a-list": lambda c: c.update(card=[1]),
     "boosters-is-a-list": lambda c: c.update(boosters=["class"]),
     "boosters-is-empty": lambda c: c.update(boosters={}),
@@ -318,15 +352,23 @@ def rows_of(cube: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.
     return np.ascontiguousarray(pixels[seen]), seen.reshape(cube.shape[1:])
 
 
-def test_class_layers_are_those_of_lightgbm(trained: dict[str, ModelBundle]) -> None:
+def test_class_layers_are_those_of_lightgbm_calibrated(trained: dict[str, ModelBundle]) -> None:
     cube = make_cube()
     rows, seen = rows_of(cube)
     found = trained["class"].predict(cube)
-    probability, codes = raw(trained["class"], "class", rows), np.sort(CODES)
-    assert list(found) == ["class", "risk", "p_c30", "p_c10", "p_c20", "p_c200"]
-    np.testing.assert_array_equal(found["class"][seen], codes[probability.argmax(axis=1)])
-    for column, code in enumerate(codes):
-        np.testing.assert_array_equal(found[f"p_c{code}"][seen], probability[:, column].astype(np.float32))
+    said = raw(trained["class"], "class", rows)[:, np.searchsorted(np.sort(CODES), CODES)]
+    cut = trained["class"].calibration
+    above = np.stack([said[:, k:].sum(axis=1) for k in (1, 2, 3)], axis=1)
+    above = 1 / (1 + np.exp(-(cut.slope * np.log(above / (1 - above)) + np.array(cut.shift))))
+    above = np.minimum.accumulate(above, axis=1)
+    chance = np.stack(
+        [1 - above[:, 0], above[:, 0] - above[:, 1], above[:, 1] - above[:, 2], above[:, 2]], axis=1
+    )
+    names = ["class", "risk", "p_c30", "p_c10", "p_c20", "p_c200", "applicability"]
+    assert list(found) == names
+    np.testing.assert_array_equal(found["class"][seen], np.array(CODES)[chance.argmax(axis=1)])
+    for column, code in enumerate(CODES):
+        np.testing.assert_allclose(found[f"p_c{code}"][seen], chance[:, column], atol=1e-5)
 
 
 def test_probabilities_sum_to_one_and_risk_is_that_of_the_bad_classes(
@@ -345,29 +387,56 @@ def test_probabilities_sum_to_one_and_risk_is_that_of_the_bad_classes(
 
 
 @pytest.mark.parametrize("kind", ["none", "log"])
-def test_quantity_layers_are_those_of_lightgbm_and_in_order(
-    kind: str, trained: dict[str, ModelBundle]
-) -> None:
+def test_quantity_layers_are_read_from_one_distribution(kind: str, trained: dict[str, ModelBundle]) -> None:
     cube = make_cube((40, 60))
     rows, seen = rows_of(cube)
     found = trained[kind].predict(cube)
-    back = np.exp if kind == "log" else np.asarray
-    estimate, lower, upper = (raw(trained[kind], n, rows) for n in ("estimate", "lower", "upper"))
-    np.testing.assert_allclose(found["estimate"][seen], back(estimate), rtol=1e-6)
-    np.testing.assert_allclose(found["lower"][seen], np.minimum(back(lower), back(estimate)), rtol=1e-6)
-    np.testing.assert_allclose(found["upper"][seen], np.maximum(back(upper), back(estimate)), rtol=1e-6)
+    assert list(found) == ["estimate", "lower", "upper", "p0.5", "p1", "p2", "applicability"]
+    calibration = trained[kind].calibration
+    location, scale = (raw(trained[kind], n, rows) for n in ("estimate", "scale"))
+    spread = np.exp((calibration.base + scale) / 2)
+    back, forth = (np.exp, np.log) if kind == "log" else (np.asarray, np.asarray)
+    for layer, score in (("estimate", 0), ("lower", -1.6448536), ("upper", 1.6448536)):
+        knot = np.interp(score, np.arange(-30, 31) / 10, calibration.knots)
+        np.testing.assert_allclose(found[layer][seen], back(location + spread * knot), rtol=1e-5, atol=1e-6)
     assert (found["lower"][seen] <= found["estimate"][seen]).all()
     assert (found["estimate"][seen] <= found["upper"][seen]).all()
-    if kind == "log":
-        assert (found["lower"][seen] > 0).all()
+    assert (np.diff([found[f"p{t}"][seen] for t in ("0.5", "1", "2")], axis=0) <= 0).all()
+    certain = found["lower"][seen] > 1
+    assert (found["p1"][seen][certain] >= 0.95 - 1e-6).all() and certain.any()
+    e = (forth(1.0) - location) / spread
+    inner = np.abs(e) < 2
+    expected = 1 - ndtr(np.interp(e, calibration.knots, np.arange(-30, 31) / 10))
+    np.testing.assert_allclose(found["p1"][seen][inner], expected[inner], atol=1e-6)
 
 
-def test_an_interval_that_crosses_the_estimate_is_mended(trained: dict[str, ModelBundle]) -> None:
-    base = trained["none"]
-    swapped = {"estimate": "estimate", "lower": "upper", "upper": "lower"}
-    crossed = ModelBundle(base.target, SPEC, {k: base.boosters[v] for k, v in swapped.items()}, base.card)
-    found = crossed.predict_rows(rows_of(make_cube())[0])
-    assert (found["lower"] <= found["estimate"]).all() and (found["estimate"] <= found["upper"]).all()
+def test_means_and_other_levels_are_read_from_the_same_distribution(trained: dict[str, ModelBundle]) -> None:
+    rows, _ = rows_of(make_cube())
+    rows[3] = np.nan
+    found, layers = trained["log"].distribution(rows), trained["log"].predict_rows(rows)
+    np.testing.assert_array_equal(found.median.astype(np.float32), layers["estimate"])
+    np.testing.assert_array_equal(found.interval(0.9)[0].astype(np.float32), layers["lower"])
+    known = np.arange(len(rows)) != 3
+    assert np.isnan(found.mean[3]) and (found.mean > found.quantile(0.05))[known].all()
+    with pytest.raises(ValueError, match="of classes"):
+        trained["class"].distribution(rows)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_applicability_is_that_of_the_features_that_training_always_had(
+    kind: str, trained: dict[str, ModelBundle]
+) -> None:
+    rows, _ = rows_of(make_cube())
+    rows[:20, 2] += 1000
+    bundle = trained[kind]
+    assert bundle.applicability is not None and bundle.applicability.used == (2,)
+    near = np.abs(rows[:, 2:] - table().X[:, 2]).min(axis=1)
+    layer = bundle.predict_rows(rows)["applicability"]
+    reach = bundle.applicability.threshold * bundle.applicability.scale / bundle.applicability.factor[0]
+    clear = np.abs(near - reach) > 1e-6
+    np.testing.assert_array_equal(layer[clear], (near < reach)[clear].astype(np.float32))
+    assert (layer[:20] == 0).all() and layer[20:].mean() > 0.8
+    assert np.isnan(replace(bundle, applicability=None).predict_rows(rows)["applicability"]).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -453,7 +522,7 @@ def test_a_cube_that_does_not_fit_the_spec_is_refused(
 
 
 def test_threads_predict_what_one_thread_does(trained: dict[str, ModelBundle]) -> None:
-    fresh = ModelBundle(trained["log"].target, SPEC, trained["log"].boosters, trained["log"].card)
+    fresh = replace(trained["log"])
     cubes = [make_cube((30, 20 + k), seed=k) for k in range(12)]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(fresh.predict, cubes))
@@ -496,8 +565,8 @@ def test_what_the_boosters_predict_has_the_bits_of_lightgbm(
     ("kind", "name", "pattern", "other"),
     [
         ("none", "estimate", "objective=regression", "objective=regression sqrt"),
-        ("none", "lower", "objective=quantile", "objective=poisson"),
-        ("none", "upper", "objective=quantile", "average_output\nobjective=quantile"),
+        ("none", "estimate", "objective=regression", "objective=poisson"),
+        ("none", "estimate", "objective=regression", "average_output\nobjective=regression"),
         ("class", "class", "objective=multiclass", "objective=multiclassova"),
     ],
 )
@@ -506,7 +575,8 @@ def test_a_booster_of_another_objective_is_not_predicted_wrongly(
 ) -> None:
     base = trained[kind]
     text = base.boosters[name].replace(pattern, other, 1)
-    found = ModelBundle(base.target, SPEC, {**base.boosters, name: text}, base.card)
+    assert text != base.boosters[name]
+    found = replace(base, boosters={**base.boosters, name: text})
     with pytest.raises(BundleError, match=f"booster '{name}' has objective"):
         found.predict(make_cube())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from scipy.spatial import cKDTree
 from scipy.stats import binom
 
 from features import FeatureSpec
-from models import SampleTable, Target, evaluate, folds
+from models import SampleTable, Target, evaluate, folds, leftout
 from models.settings import BoosterSettings, FoldSettings
 from models.train import train
 
@@ -247,10 +248,54 @@ def test_scores_are_the_same_each_time_and_fit_into_json() -> None:
 def test_pooled_scores_equal_folds_done_by_hand() -> None:
     rows, target = planted_trend(150), regression(folds=FoldSettings(block_m=3000, count=4))
     pooled = np.full(150, np.nan)
-    for fit, test in folds.spatial(rows, 4, 3000, target.folds.seed):
-        pooled[test] = train(rows.take(fit), target).predict_rows(rows.X[test])["estimate"]
+    splits, y = folds.spatial(rows, 4, 3000, target.folds.seed), rows.y("ece")
+    location = np.full(150, np.nan)
+    for fit, test in splits:
+        booster = lightgbm.Booster(model_str=train(rows.take(fit), target).boosters["estimate"])
+        location[test] = booster.predict(rows.X[test])
+    left = leftout.quantity(rows, target, splits)
+    np.testing.assert_array_equal(left.location, location)
+    for fit, test in splits:  # the median of a row is calibrated on the rows of other folds
+        spread = np.sqrt(np.exp(left.base + left.scale))
+        e = (y - location)[fit] / spread[fit]
+        e = (e - e.mean()) * np.sqrt((e**2).mean()) / e.std()
+        pooled[test] = location[test] + spread[test] * np.median(e)
     found = evaluate.cross_validate(rows, target)["spatial"]
-    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((pooled - rows.y("ece")) ** 2)))
+    assert found["rmse"] == pytest.approx(np.sqrt(np.mean((pooled - y) ** 2)), rel=1e-5)
+
+
+def test_places_on_the_map_add_matched_folds_and_say_which_estimate_answers() -> None:
+    rng = np.random.default_rng(0)
+    rows = planted_trend(200)
+    near = rng.uniform(0, 10000, (200, 2)) // 2500 * 2500 + rng.uniform(0, 300, (200, 2))
+    lon, lat = near.T / 111_195
+    frame = rows.frame.assign(x=near[:, 0], y=near[:, 1], lon=lon, lat=lat)
+    places = folds.on_globe(*(rng.uniform(0, 10000, (2, 500)) / 111_195))
+    found = evaluate.cross_validate(SampleTable(frame, SPEC), regression(), places)
+    assert found["clustering"]["clustered"] and found["guidance"] == evaluate.CLUSTERED
+    assert found["clustering"]["between_samples_m"] < 100 < found["clustering"]["to_mapped_places_m"]
+    assert found["optimism"] == {"rmse": pytest.approx(found["matched"]["rmse"] - found["random"]["rmse"])}
+    assert found["matched"]["n"] == 200 and json.loads(json.dumps(found, allow_nan=False)) == found
+
+    spread = np.array([(x, y) for x in range(14) for y in range(14)]) * 700.0 + 350
+    lon, lat = spread.T / 111_195
+    frame = rows.take(np.arange(196)).frame.assign(x=spread[:, 0], y=spread[:, 1], lon=lon, lat=lat)
+    found = evaluate.cross_validate(SampleTable(frame, SPEC), regression(), places)
+    assert not found["clustering"]["clustered"] and found["guidance"] == evaluate.SPREAD
+
+
+def test_sample_error_widens_what_is_held_against_samples_but_not_what_is_said_of_the_soil() -> None:
+    rng = np.random.default_rng(3)
+    plain = table(600, 3)
+    soil = 2 * plain.frame.ndvi_p50.astype(float) + rng.normal(0, 0.5, 600)
+    measured = plain.frame.assign(ece=soil + rng.normal(0, 1, 600))
+    told = SampleTable(measured.assign(ece_variance_own=1.0), SPEC)
+    scores = evaluate.cross_validate(told, regression())["random"]
+    assert scores["coverage"] == pytest.approx(0.9, abs=0.04)
+    layers = train(told, regression()).predict_rows(told.X)
+    unaware = train(SampleTable(measured, SPEC), regression()).predict_rows(told.X)
+    widths = [(a["upper"] - a["lower"]).mean() for a in (layers, unaware)]
+    assert widths[0] < 0.75 * widths[1]
 
 
 def test_a_score_that_claims_distance_from_all_samples_keeps_it() -> None:

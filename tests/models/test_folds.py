@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyproj
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sklearn.dummy import DummyRegressor
+from sklearn.model_selection import cross_val_score
 
 from features import FeatureSpec
 from models import SampleTable, folds
@@ -167,3 +170,84 @@ def test_samples_of_a_single_site_or_block_are_refused() -> None:
         folds.spatial(found, 5, 1000, 1)
     with pytest.raises(ValueError, match="lie in 1 sites"):
         folds.random(table(x=[1.0, 1.0], y=[1.0, 1.0]), 5, 1)
+
+
+# --- splitters --------------------------------------------------------------------------------
+
+
+def scattered(n: int = 60, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).uniform(0, 9000, (n, 2))
+
+
+def test_scikit_learn_takes_every_splitter() -> None:
+    places = scattered()
+    X, y, label = np.zeros((60, 2)), np.arange(60.0), np.arange(60) % 3
+    for splitter, number in (
+        (folds.Random(4), 4),
+        (folds.Blocks(places, 1500, 4), 4),
+        (folds.LeaveOut(label), 3),
+        (folds.LeaveOut(label, parts=2), 6),
+    ):
+        assert len(cross_val_score(DummyRegressor(), X, y, cv=splitter)) == number
+        assert splitter.get_n_splits(X, y) == len(list(splitter.split(X, y))) == number
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_splitter_splits_a_group(seed: int) -> None:
+    places, rng = scattered(seed=seed), np.random.default_rng(seed)
+    groups = rng.integers(0, 15, 60)
+    label = groups % 4
+    for splitter in (folds.Random(5, seed), folds.Blocks(places, 2000, 3, seed), folds.LeaveOut(label)):
+        check(list(splitter.split(places, groups=groups)), 60, [str(g) for g in groups])
+
+
+def test_blocks_of_a_splitter_are_whole_squares() -> None:
+    places = scattered(200)
+    squares = [f"{x // 1000} {y // 1000}" for x, y in places]
+    check(list(folds.Blocks(places, 1000, 5).split(places)), 200, squares)
+
+
+def test_a_season_is_left_out_whole() -> None:
+    season = np.repeat(["2023", "2024", "2025"], [10, 20, 30])
+    splits = list(folds.LeaveOut(season).split(np.zeros(60)))
+    assert [len(test) for _, test in splits] == [10, 20, 30]
+    for train, test in splits:
+        assert len(set(season[test])) == 1 and not set(season[test]) & set(season[train])
+        assert len(train) + len(test) == 60
+
+
+def test_a_site_of_two_seasons_is_trained_on_in_neither_where_it_is_tested() -> None:
+    season, site = np.array([1, 1, 1, 2, 2, 2]), np.array([0, 1, 2, 0, 3, 4])
+    splits = [(a.tolist(), b.tolist()) for a, b in folds.LeaveOut(season).split(site, groups=site)]
+    assert splits == [([4, 5], [0, 1, 2]), ([1, 2], [3, 4, 5])]
+
+
+def test_sites_of_every_season_are_left_out_part_by_part() -> None:
+    season, site = np.repeat([0, 1, 2], 20), np.tile(np.arange(20), 3)
+    with pytest.raises(ValueError, match="2 or more parts"):
+        list(folds.LeaveOut(season).split(site, groups=site))
+    splits = list(folds.LeaveOut(season, parts=4).split(site, groups=site))
+    assert len(splits) == 12
+    assert sorted(np.concatenate([test for _, test in splits])) == list(range(60))
+    for train, test in splits:
+        assert len(test) == 5 and len(train) == 30
+        assert not set(site[train]) & set(site[test]) and not set(season[train]) & set(season[test])
+
+
+def test_what_cannot_be_split_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"cannot make 5 folds of 3 group\(s\)"):
+        folds.Random(5).assign(6, [1, 1, 2, 2, 3, 3])
+    with pytest.raises(ValueError, match="all 4 rows have one label"):
+        list(folds.LeaveOut([1, 1, 1, 1]).split(np.zeros(4)))
+    with pytest.raises(ValueError, match="found 3 labels for 4 rows"):
+        folds.LeaveOut([1, 2, 3]).assign(4)
+    with pytest.raises(ValueError, match="row 1 has no label"):
+        folds.LeaveOut(["a", None, "b"]).assign(3)
+
+
+def test_degrees_become_metres_that_hold_across_zones() -> None:
+    """Hà Nội to Hồ Chí Minh City, and 1 km across the border of zones 48 and 49, by the geodesic."""
+    geod = pyproj.Geod(ellps="sphere", a=folds.EARTH_RADIUS_M, b=folds.EARTH_RADIUS_M)
+    for lon, lat in (([105.85, 106.63], [21.03, 10.82]), ([107.9954, 108.0046], [12, 12])):
+        a, b = folds.on_globe(lon, lat)
+        assert np.linalg.norm(a - b) == pytest.approx(geod.line_length(lon, lat), rel=2e-3)

@@ -116,3 +116,12 @@ def test_the_digest_covers_the_order_of_rows_and_the_spec() -> None:
     assert table.take(np.arange(6)[::-1]).digest != table.digest
     assert SampleTable(frame(), FeatureSpec.parse(SPEC.names[::-1])).digest != table.digest
     assert SampleTable(frame(), FeatureSpec.parse(SPEC.names[:2])).digest != table.digest
+
+
+def test_the_error_of_samples_is_read_in_the_units_that_are_learnt() -> None:
+    own, shared = np.arange(6) / 10, 0.2
+    table = SampleTable(
+        frame(ece_log_variance_own=own, ece_log_variance_shared=shared, ece_variance_own=9.0), SPEC
+    )
+    np.testing.assert_array_equal(table.error_variance("ece", log=True), [own, np.full(6, 0.2)])
+    np.testing.assert_array_equal(table.error_variance("ece", log=False), [np.full(6, 9.0), np.zeros(6)])

@@ -32,15 +32,30 @@ def classified(*codes: int, **more: Any) -> Target:
 
 
 def test_a_regression_predicts_an_estimate_and_its_interval() -> None:
-    assert regression().layers == ("estimate", "lower", "upper")
+    assert regression().layers == ("estimate", "lower", "upper", "applicability")
+    thresholds = regression(thresholds=[0.75, 2, 4])
+    assert thresholds.layers == ("estimate", "lower", "upper", "p0.75", "p2", "p4", "applicability")
+    assert thresholds.exceedances == {"p0.75": 0.75, "p2": 2, "p4": 4}
 
 
 def test_a_class_target_predicts_class_risk_and_probabilities_in_its_own_order() -> None:
-    assert classified(bad_classes=["c10"]).layers == ("class", "risk", "p_c30", "p_c10", "p_c20")
+    assert classified(bad_classes=["c10"]).layers == (
+        "class",
+        "risk",
+        "p_c30",
+        "p_c10",
+        "p_c20",
+        "applicability",
+    )
 
 
 def test_without_bad_classes_there_is_no_risk() -> None:
-    assert classified().layers == ("class", "p_c30", "p_c10", "p_c20")
+    assert classified().layers == ("class", "p_c30", "p_c10", "p_c20", "applicability")
+
+
+def test_a_name_of_exceedance_is_of_a_regression() -> None:
+    assert classified(shares=[2, 1, 1]).shares == (2, 1, 1)
+    assert classified().exceedances == {}
 
 
 def test_codes_are_those_of_the_classes() -> None:
@@ -87,7 +102,11 @@ def test_a_target_cannot_be_changed() -> None:
         ({"scale": float("nan")}, "scale"),
         ({"transform": "sqrt"}, "none.*log"),
         ({"status": "official"}, "verified"),
-        ({"thresholds": [4]}, "Extra inputs are not permitted"),
+        ({"thresholds": [4, 2]}, "must rise"),
+        ({"thresholds": [4, 4.0000001]}, "differ in 6 digits"),
+        ({"thresholds": [float("nan")]}, "must be finite"),
+        ({"shares": [0.5, 0.5]}, "kind regression takes no classes"),
+        ({"exceed": [4]}, "Extra inputs are not permitted"),
         ({"model": {"trees": 0}}, "trees"),
         ({"model": {"depth": 3}}, "Extra inputs are not permitted"),
         ({"folds": {"count": 1}}, "count"),
@@ -103,6 +122,9 @@ def test_an_unfit_regression_is_refused_with_the_reason(more: dict[str, Any], me
     ("more", "message"),
     [
         ({"classes": []}, "at least two classes"),
+        ({"thresholds": [4]}, "kind class takes no thresholds"),
+        ({"shares": [0.5, 0.5]}, r"shares are \[0\.5, 0\.5\]; expected 3 numbers above 0"),
+        ({"shares": [0.5, 0.5, 0]}, "expected 3 numbers above 0"),
         ({"classes": classes(1)}, "at least two classes"),
         ({"classes": classes(1, 1)}, "two classes share a code"),
         ({"classes": [*classes(1), classes(2)[0] | {"name": "c1"}]}, "two classes share a name"),
