@@ -115,7 +115,32 @@ def _quantity_scores(
         "r2": 1 - float((error**2).sum()) / spread if spread else None,
         "coverage": float(covered.mean()),
         "coverage_nominal": target.interval,
+        **_on_log_scale(layers["estimate"].astype(np.float64), y, target),
     }, lambda rows: float(np.sqrt((error[rows] ** 2).mean()))
+
+
+def _on_log_scale(
+    estimate: NDArray[np.float64], y: NDArray[np.float64], target: Target
+) -> dict[str, dict[str, float]]:
+    """Agreement of the logs, where the model learns the log: a few large values rule the plain scores."""
+    if target.transform != "log" or len(y) < 2:
+        return {}
+    return {"log": agreement(np.log(np.maximum(estimate, np.finfo(np.float32).tiny)), np.log(y))}
+
+
+def agreement(found: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float]:
+    """R2 (1 - mean squared error / variance of the truth), RMSE, bias and concordance (Lin 1989,
+    doi:10.2307/2532051) of two equally long arrays without NaN; NaN where the truth does not vary."""
+    error = found - truth
+    spread, gap = float(np.var(truth)), float(np.mean(error))
+    shared = float(np.mean((found - found.mean()) * (truth - truth.mean())))
+    whole = float(np.var(found)) + spread + gap**2
+    return {
+        "r2": 1 - float(np.mean(error**2)) / spread if spread else float("nan"),
+        "rmse": float(np.sqrt(np.mean(error**2))),
+        "bias": gap,
+        "concordance": 2 * shared / whole if spread else float("nan"),
+    }
 
 
 def _interval(headline: Headline, groups: NDArray[np.intp]) -> tuple[float, float]:

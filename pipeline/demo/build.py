@@ -75,12 +75,18 @@ def write(out: Path, simulation: Simulation, store: dict[str, Any] | None = None
 def _claim(out: Path, simulation: Simulation) -> None:
     """Mark the folder as this simulation's; what another one left there is removed first."""
     mark = out / MARK
-    text = json.dumps({"label": archive.LABEL, **simulation.model_dump(), "made_by": _version()}, indent=1, ensure_ascii=False)
+    text = json.dumps(
+        {"label": archive.LABEL, **simulation.model_dump(), "made_by": _version()},
+        indent=1,
+        ensure_ascii=False,
+    )
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; expected a folder for the demonstration")
     inside = sorted(out.iterdir()) if out.exists() else []
     if inside and not mark.is_file() and any(not _temporary(p) for p in inside):
-        raise InputError(f"{out} holds {inside[0].name!r}, which no demonstration wrote; expected a new or empty folder")
+        raise InputError(
+            f"{out} holds {inside[0].name!r}, which no demonstration wrote; expected a new or empty folder"
+        )
     if mark.is_file() and mark.read_text(encoding="utf-8") != text:
         for path in inside:
             if path != mark:

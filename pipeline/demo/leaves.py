@@ -37,7 +37,7 @@ class Table:
         """Entry of each pixel, the nearest in LAI (m2/m2) and chlorophyll (ug/cm2)."""
         row = np.rint(np.clip(lai, _LAI[0], _LAI[-1]) / _LAI_STEP).astype(np.intp)
         column = np.rint((np.clip(green, _GREEN[0], _GREEN[-1]) - _GREEN[0]) / _GREEN_STEP).astype(np.intp)
-        return row * self.columns + column
+        return np.asarray(row * self.columns + column, np.intp)
 
     def reflectance(self, band: int, entry: NDArray[np.intp], soil: Array) -> Array:
         """Reflectance of the canopy over a background of reflectance ``soil``."""

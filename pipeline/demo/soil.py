@@ -13,6 +13,8 @@ from pipeline.demo.land import Cover, Land, per_compartment, per_parcel
 #: Rain of a year, mm, and its erosivity by Nguyễn Trọng Hà (1996): R = 0.548257 P - 59.9.
 RAIN_MM = 1800.0
 EROSIVITY = 0.548257 * RAIN_MM - 59.9
+#: ECe of clay that no sea salt reaches, dS/m.
+FRESH = 0.45
 #: Cover factor C of RUSLE; flooded rice hardly erodes.
 _C = {Cover.RICE: 0.01, Cover.UPLAND: 0.30, Cover.ORCHARD: 0.10}
 
@@ -45,11 +47,11 @@ def make(rng: np.random.Generator, land: Land) -> Soil:
     canal = 8 * land.brackish * np.exp(-land.to_canal / 180)
     leached = np.exp(-0.25 * np.clip(land.elevation - 0.8, 0, 6))
     pond = 7 * np.exp(-land.to_pond / 45) * land.brackish
-    mean = 0.5 + (marine + canal) * (1 - 0.65 * land.sheltered) * leached + pond
+    salt = 0.2 + (marine + canal) * (1 - 0.65 * land.sheltered) * leached + pond
     compartment = land.of_compartment(np.float32(3.46) * (per_compartment(rng) - np.float32(0.5)))
     parcel = land.of_parcel(per_parcel(rng))
     vary = 0.22 * compartment + 0.20 * parcel + 0.28 * noise(rng, n, 25) + 0.12 * noise(rng, n, 160)
-    ece = (mean * np.exp(vary)).astype(np.float32)
+    ece = (FRESH + salt * np.exp(vary)).astype(np.float32)
     worn = 0.22 * land.sandy + 0.06 * np.log(np.clip(ece / 2, 0.5, 20))
     fertility = 0.64 - worn + 0.10 * noise(rng, n, 7) + 0.07 * land.of_parcel(per_parcel(rng))
     bright = 1 + 0.30 * land.sandy + 0.10 * noise(rng, n, 12) + 0.06 * land.of_parcel(per_parcel(rng))

@@ -53,7 +53,7 @@ def measure(rng: np.random.Generator, ground: w.World, places: NDArray[np.intp])
     ece = ground.salinity.ravel()[places] * np.exp(_NOISE * rng.normal(size=len(places)))
     loss = ground.erosion.ravel()[places] * np.exp(0.25 * rng.normal(size=len(places)))
     fertility = ground.fertility.ravel()[places] + 0.03 * rng.normal(size=len(places))
-    classes = soil.degradation(ece, loss, fertility)
+    classes = soil.degradation(*(a.astype(np.float32) for a in (ece, loss, fertility)))
     return Measured(ece.astype(np.float64), classes.astype(np.intp) - 1)
 
 
@@ -74,11 +74,13 @@ def write_samples(path: Path, ground: w.World, count: int) -> None:
     ec5 = (found.ece * np.exp(_DEPARTURE * rng.normal(size=count)) - shift) / slope
     ec5 = np.maximum(ec5.round(3), 0.06)
     stated = np.where(diluted, np.maximum(ec5 * slope + shift, 0.1), found.ece)
+    place = _lonlat(ground, places)
     frame = pd.DataFrame(
         {
             "Số hiệu mẫu": [f"S{k:03d}" for k in range(count)],
             "Ngày lấy mẫu": _days(rng, polygons),
-            **_lonlat(ground, places),
+            "Kinh độ": place[0],
+            "Vĩ độ": place[1],
             "Khoanh đất": [f"KĐ-{p:03d}" for p in polygons],
             "Tầng đất (cm)": "0-20",
             "Thành phần cơ giới": texture,
@@ -109,7 +111,9 @@ def write_reference(path: Path, ground: w.World, count: int) -> None:
     places, strata, chances = [], [], []
     for code, size, number in zip(present, sizes, numbers, strict=True):
         places.append(rng.choice(np.flatnonzero(stratum == code), number, replace=False))
-        strata += [f"{('rice', 'upland', 'orchard')[(code - 1) // 2]}-{'coast' if code % 2 else 'inland'}"] * number
+        strata += [
+            f"{('rice', 'upland', 'orchard')[(code - 1) // 2]}-{'coast' if code % 2 else 'inland'}"
+        ] * number
         chances += [number / size] * number
     where = np.concatenate(places)
     found = measure(rng, ground, where)
@@ -117,7 +121,7 @@ def write_reference(path: Path, ground: w.World, count: int) -> None:
         {
             "sample_id": [f"R{k:03d}" for k in range(len(where))],
             "date": _days(rng, np.arange(len(where))),
-            **{name: v for name, v in zip(("lon", "lat"), _lonlat(ground, where).values(), strict=True)},
+            **dict(zip(("lon", "lat"), _lonlat(ground, where), strict=True)),
             "ece": found.ece.round(3),
             "degradation": [_NAMES[k] for k in found.codes],
             "stratum": strata,
@@ -134,7 +138,7 @@ def _clustered(
     """(pixel numbers, polygon numbers) of sites in polygons around a few villages."""
     farmland = np.flatnonzero(ground.farmland.ravel() > 0)
     parcels = ground.land.parcel[::FINE, ::FINE].ravel()[farmland]
-    names, first, sizes = np.unique(parcels, return_index=True, return_counts=True)
+    _, sizes = np.unique(parcels, return_counts=True)
     # A pixel in the middle of each polygon's list stands for its place.
     order = np.argsort(parcels, kind="stable")
     starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -143,9 +147,7 @@ def _clustered(
     row, column = np.unravel_index(middle[large], ground.farmland.shape)
     villages = rng.choice(len(large), max(3, count // 14))
     reach = 0.05 * ground.size * min(1.0, ground.size * w.RESOLUTION / DRAWN_M) + 12
-    near = np.min(
-        [np.hypot(row - row[v], column - column[v]) for v in villages], axis=0
-    ) / reach
+    near = np.min([np.hypot(row - row[v], column - column[v]) for v in villages], axis=0) / reach
     weight = np.exp(-(near**2)) + 1e-3
     needed = min(len(large), -(-count // _SITES_A_POLYGON))
     chosen = rng.choice(len(large), needed, replace=False, p=weight / weight.sum())
@@ -163,11 +165,12 @@ def _days(rng: np.random.Generator, groups: NDArray[np.intp]) -> list[str]:
     return [f"2025-03-{day[g]:02d}" for g in groups]
 
 
-def _lonlat(ground: w.World, places: NDArray[np.intp]) -> dict[str, NDArray[np.float64]]:
+def _lonlat(ground: w.World, places: NDArray[np.intp]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of the pixels' middles."""
     rows, columns = np.unravel_index(places, ground.farmland.shape)
     t = ground.transform
     lon, lat = transformer(w.EPSG, 4326).transform(t.c + t.a * (columns + 0.5), t.f + t.e * (rows + 0.5))
-    return {"Kinh độ": lon.round(7), "Vĩ độ": lat.round(7)}
+    return lon.round(7), lat.round(7)
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:
@@ -200,9 +203,21 @@ def communes(ground: w.World) -> geopandas.GeoDataFrame:
     def across() -> NDArray[np.float64]:
         return np.clip(0.5 + 0.03 * rng.normal(size=7), 0.4, 0.6)
 
-    down = shapely.LineString([(west + (east - west) * x, north + (south - north) * y) for x, y in zip(across(), np.linspace(-0.1, 1.1, 7), strict=True)])
-    over = shapely.LineString([(west + (east - west) * x, north + (south - north) * y) for x, y in zip(1.2 * bends - 0.1, across(), strict=True)])
-    parts = shapely.get_parts(shapely.polygonize([shapely.unary_union([outline(ground).boundary, down, over])]))
+    down = shapely.LineString(
+        [
+            (west + (east - west) * x, north + (south - north) * y)
+            for x, y in zip(across(), np.linspace(-0.1, 1.1, 7), strict=True)
+        ]
+    )
+    over = shapely.LineString(
+        [
+            (west + (east - west) * x, north + (south - north) * y)
+            for x, y in zip(1.2 * bends - 0.1, across(), strict=True)
+        ]
+    )
+    parts = shapely.get_parts(
+        shapely.polygonize([shapely.unary_union([outline(ground).boundary, down, over])])
+    )
     ordered = sorted(parts, key=lambda p: (-round(p.centroid.y, 3), p.centroid.x))
     rows = [
         {"code": code, "name": name, "province_code": "00", "simulated": LABEL} for code, name in COMMUNES
