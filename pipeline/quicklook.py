@@ -17,8 +17,10 @@ import numpy as np
 from affine import Affine
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import BoundaryNorm, ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch, Polygon, Rectangle
 from numpy.typing import NDArray
 
@@ -58,17 +60,12 @@ class Scale:
 def quantity(path: Path, values: NDArray[Any], scale: Scale, sheet: Sheet) -> None:
     """Picture of a continuous layer (y, x), NaN = not mapped."""
     norm = (LogNorm if scale.log else Normalize)(scale.low, scale.high)
-    with _page(path, sheet, values.shape) as (figure, axes):
-        shown = axes.imshow(
-            np.ma.masked_invalid(_thin(values)), cmap=scale.colours, norm=norm, extent=_extent(values, sheet),
-            interpolation="nearest",
-        )  # fmt: skip
-        bar = figure.colorbar(shown, ax=axes, shrink=0.75, pad=0.02, extend=_ends(values, scale))
-        bar.set_label(scale.label, fontsize=10)
+    with _page(path, sheet, values) as page:
+        shown = page.show(np.ma.masked_invalid(values), cmap=scale.colours, norm=norm)
+        bar = page.bar(shown, scale.label, extend=_ends(values, scale))
         if scale.ticks:
             bar.set_ticks(list(scale.ticks), labels=[f"{t:g}" for t in scale.ticks])
             bar.minorticks_off()
-        _legend(axes, [Patch(facecolor=_EMPTY, edgecolor="#888888", label=_NOT_MAPPED)])
 
 
 def counts(path: Path, values: NDArray[Any], label: str, sheet: Sheet) -> None:
@@ -76,21 +73,13 @@ def counts(path: Path, values: NDArray[Any], label: str, sheet: Sheet) -> None:
     top = int(np.nanmax(values)) if np.isfinite(values).any() else 1
     step = max(1, math.ceil((top + 1) / 10))
     edges = np.arange(0, top + step + 1, step) - 0.5
-    norm = BoundaryNorm(edges, 256)
-    with _page(path, sheet, values.shape) as (figure, axes):
-        shown = axes.imshow(
-            np.ma.masked_invalid(_thin(values)), cmap="cividis", norm=norm, extent=_extent(values, sheet),
-            interpolation="nearest",
-        )  # fmt: skip
-        middles = (edges[:-1] + edges[1:]) / 2
-        bar = figure.colorbar(shown, ax=axes, shrink=0.75, pad=0.02, spacing="uniform")
-        names = [
-            f"{int(a + 0.5)}" if step == 1 else f"{int(a + 0.5)}–{int(a + step - 0.5)}" for a in edges[:-1]
-        ]
-        bar.set_ticks(list(middles), labels=names)
+    with _page(path, sheet, values) as page:
+        shown = page.show(np.ma.masked_invalid(values), cmap="cividis", norm=BoundaryNorm(edges, 256))
+        bar = page.bar(shown, label, spacing="uniform")
+        first = (edges[:-1] + 0.5).astype(int)
+        names = [f"{a}" if step == 1 else f"{a}–{a + step - 1}" for a in first]
+        bar.set_ticks(list((edges[:-1] + edges[1:]) / 2), labels=names)
         bar.minorticks_off()
-        bar.set_label(label, fontsize=10)
-        _legend(axes, [Patch(facecolor=_EMPTY, edgecolor="#888888", label=_NOT_MAPPED)])
 
 
 def classes(path: Path, values: NDArray[Any], of: Sequence[MapClass], sheet: Sheet) -> None:
@@ -98,15 +87,10 @@ def classes(path: Path, values: NDArray[Any], of: Sequence[MapClass], sheet: She
     position = np.full(values.shape, np.nan)
     for k, each in enumerate(of):
         position[values == each.code] = k
-    with _page(path, sheet, values.shape) as (_, axes):
-        axes.imshow(
-            np.ma.masked_invalid(_thin(position)), cmap=ListedColormap([c.colour for c in of]),
-            norm=Normalize(-0.5, len(of) - 0.5), extent=_extent(values, sheet), interpolation="nearest",
-        )  # fmt: skip
-        boxes = [
-            Patch(facecolor=c.colour, edgecolor="#555555", label=f"{c.title.vi} / {c.title.en}") for c in of
-        ]
-        _legend(axes, [*boxes, Patch(facecolor=_EMPTY, edgecolor="#888888", label=_NOT_MAPPED)])
+    colours = ListedColormap([c.colour for c in of])
+    with _page(path, sheet, values) as page:
+        page.show(np.ma.masked_invalid(position), cmap=colours, norm=Normalize(-0.5, len(of) - 0.5))
+        page.boxes += [_box(c.colour, f"{c.title.vi} / {c.title.en}") for c in of]
 
 
 def true_colour(path: Path, rgb: NDArray[Any], sheet: Sheet) -> None:
@@ -116,33 +100,86 @@ def true_colour(path: Path, rgb: NDArray[Any], sheet: Sheet) -> None:
         raise ValueError("no pixel was seen in all of red, green and blue")
     low, high = np.percentile(seen, 1), np.percentile(seen, 99)
     shown = np.clip((rgb - low) / max(high - low, 1e-6), 0, 1) ** 0.8
-    picture = np.where(np.isfinite(shown), shown, 0.85).transpose(1, 2, 0)
-    with _page(path, sheet, rgb.shape[1:]) as (_, axes):
-        axes.imshow(_thin(picture), extent=_extent(rgb[0], sheet), interpolation="nearest")
+    alpha = np.isfinite(shown).all(axis=0).astype(float)
+    with _page(path, sheet, rgb[0]) as page:
+        page.show(np.concatenate([np.nan_to_num(shown), alpha[None]]).transpose(1, 2, 0))
+
+
+@dataclass
+class _Page:
+    """A page while it is drawn; places are in inches from the lower left corner."""
+
+    figure: Figure
+    axes: Axes
+    extent: tuple[float, float, float, float]
+    boxes: list[Patch]
+
+    def show(self, values: NDArray[Any], **how: Any) -> AxesImage:
+        """Pixels (y, x) or (y, x, channel) on the map."""
+        return self.axes.imshow(_thin(values), extent=self.extent, interpolation="nearest", **how)
+
+    def bar(self, shown: AxesImage, label: str, **how: Any) -> Colorbar:
+        """A colour bar right of the map."""
+        x0, y0, width, height = self.axes.get_position().bounds
+        place = self.figure.add_axes((x0 + width + 0.03, y0 + 0.12 * height, 0.025, 0.76 * height))
+        bar = self.figure.colorbar(shown, cax=place, **how)
+        bar.set_label(label, fontsize=10)
+        return bar
+
+
+#: Inches: map width, and the margins left, right, above and below it.
+_MAP, _LEFT, _RIGHT, _ABOVE, _BELOW = 7.0, 0.8, 1.3, 0.85, 0.55
+_LINE = 0.26
 
 
 @contextmanager
-def _page(path: Path, sheet: Sheet, shape: tuple[int, ...]) -> Iterator[tuple[Figure, Axes]]:
-    """A page with title, scale bar, north arrow and footnote; written when the block ends."""
+def _page(path: Path, sheet: Sheet, values: NDArray[Any]) -> Iterator[_Page]:
+    """A page with titles, scale bar, north arrow, legend and footnotes; written when the block ends."""
     plain: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
+    rows, columns = values.shape
+    tall = _MAP * min(2.0, max(0.4, rows / columns))
+    notes = [text for text in (SIMULATED if sheet.simulated else "", sheet.footnote) if text]
     with matplotlib.rc_context(plain):
-        ratio = min(2.0, max(0.5, shape[0] / shape[1]))
-        figure = Figure(figsize=(9, 1.9 + 6.7 * ratio), dpi=120, layout="constrained")
+        width, below = _LEFT + _MAP + _RIGHT, _BELOW + _LINE * (len(notes) + 2.9)
+        height = below + tall + _ABOVE
+        figure = Figure(figsize=(width, height), dpi=120)
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
+        axes = figure.add_axes((_LEFT / width, below / height, _MAP / width, tall / height))
         axes.set_facecolor(_EMPTY)
-        yield figure, axes
+        page = _Page(figure, axes, _extent(values, sheet), [])
+        yield page
         _grid(axes)
         _scale_bar(axes)
-        _north(axes)
-        figure.suptitle(sheet.title.vi, fontsize=14, fontweight="bold")
-        axes.set_title(sheet.title.en, fontsize=11, color="#333333")
-        # A long note on one line would be cut at the page's edge.
-        note = "\n".join(t for t in (SIMULATED if sheet.simulated else "", sheet.footnote) if t)
-        if note:
-            figure.supxlabel(note, fontsize=9, color="#B00020" if sheet.simulated else "#333333")
+        _north(axes, tall)
+        middle = (_LEFT + _MAP / 2) / width
+        for text, up, how in (
+            (sheet.title.vi, 0.58, {"fontsize": 14, "fontweight": "bold"}),
+            (sheet.title.en, 0.26, {"fontsize": 11, "color": "#333333"}),
+        ):
+            figure.text(middle, (below + tall + up) / height, text, ha="center", va="center", **how)
+        if not np.isfinite(values).all():
+            page.boxes.append(_box(_EMPTY, _NOT_MAPPED))
+        _legend(page, middle, (below - _BELOW) / height)
+        for k, text in enumerate(reversed(notes)):
+            colour = "#B00020" if text == SIMULATED else "#333333"
+            figure.text(
+                middle, (0.16 + _LINE * k) / height, text, ha="center", va="center", fontsize=10, color=colour
+            )
         with aside(path) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})
+
+
+def _box(colour: str, label: str) -> Patch:
+    return Patch(facecolor=colour, edgecolor="#666666", label=label)
+
+
+def _legend(page: _Page, x: float, y: float) -> None:
+    """Below the map, so that it hides none of it."""
+    if page.boxes:
+        page.figure.legend(
+            handles=page.boxes, loc="upper center", bbox_to_anchor=(x, y), ncols=min(2, len(page.boxes)),
+            fontsize=9.5, frameon=False, borderaxespad=0,
+        )  # fmt: skip
 
 
 def _thin(values: NDArray[Any]) -> NDArray[Any]:
@@ -194,31 +231,17 @@ def _scale_bar(axes: Axes) -> None:
     axes.text(x + length / 2, y + 0.018 * height, text, ha="center", va="bottom", fontsize=9, zorder=6)
 
 
-def _north(axes: Axes) -> None:
-    """An arrow to grid north, B for bắc and N for north."""
-    at = axes.transAxes
-    axes.add_patch(
-        Rectangle(
-            (0.925, 0.865),
-            0.06,
-            0.12,
-            facecolor="white",
-            alpha=0.85,
-            transform=at,
-            zorder=5,
-            edgecolor="none",
-        )
-    )
-    arrow = [(0.955, 0.945), (0.937, 0.880), (0.955, 0.895), (0.973, 0.880)]
+def _north(axes: Axes, tall: float) -> None:
+    """An arrow to grid north, B for bắc and N for north; as large on a flat map as on a square one."""
+    at, high = axes.transAxes, _MAP / tall
+
+    def y(down: float) -> float:
+        return 1 - (1 - down) * high
+
+    ground = Rectangle((0.925, y(0.865)), 0.06, 0.12 * high, facecolor="white", alpha=0.85, transform=at,
+                       zorder=5, edgecolor="none")  # fmt: skip
+    arrow = [(0.955, y(0.945)), (0.937, y(0.880)), (0.955, y(0.895)), (0.973, y(0.880))]
+    axes.add_patch(ground)
     axes.add_patch(Polygon(arrow, closed=True, facecolor="black", transform=at, zorder=6))
-    axes.text(
-        0.955, 0.948, "B / N", transform=at, ha="center", va="bottom", fontsize=9, fontweight="bold", zorder=6
-    )
-
-
-def _legend(axes: Axes, boxes: Sequence[Patch]) -> None:
-    """Below the map, so that it hides none of it."""
-    axes.legend(
-        handles=list(boxes), loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=2 if len(boxes) > 1 else 1,
-        fontsize=9, frameon=False,
-    )  # fmt: skip
+    axes.text(0.955, y(0.948), "B / N", transform=at, ha="center", va="bottom", fontsize=9, fontweight="bold",
+              zorder=6)  # fmt: skip
