@@ -125,6 +125,18 @@ def assess_reference(bundle: ModelBundle, samples: Reference) -> dict[str, Any]:
         raise InputError(f"reference samples: {error}") from None
 
 
+def score_table(scores: dict[str, Any]) -> str:
+    """CSV with the headline score of each answer and its 95 % interval, for plots."""
+    answers = {name: scores["cross_validation"][name] for name in ("spatial", "random")}
+    if "reference" in scores:
+        answers["reference"] = scores["reference"]
+    lines = ["answer,score_of,score,low,high"]
+    for name, found in answers.items():
+        headline, (low, high) = found["interval_of"], found["interval"]
+        lines.append(f"{name},{headline},{found[headline]:.6g},{low:.6g},{high:.6g}")
+    return "\n".join(lines) + "\n"
+
+
 def _unseen(reference: SampleTable, trained_on: SampleTable) -> SampleTable | None:
     """The reference rows whose place and season took no part in training; None where none is left."""
     keys = ["season", "epsg", "x", "y"]

@@ -121,7 +121,7 @@ def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
 @_config
 @_target
 @click.option("--samples", "table", type=_PATH, required=True, help="Table made by `phusa samples`.")
-@click.option("--out", type=_PATH, help="Folder for evaluation.json.")
+@click.option("--out", type=_PATH, help="Folder for evaluation.json and scores.csv.")
 @click.option("--bundle", type=_PATH, help="Trained model to judge; trained anew from the samples if absent.")
 @_scheduler
 @command
@@ -138,6 +138,7 @@ def evaluate(
     result = {"target": target, "bundle": model.digest, **scores}
     if out:
         write_aside(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_aside(out / "scores.csv", learning.score_table(scores))
         result["out"] = str((out / "evaluation.json").resolve())
     return result
 
@@ -211,16 +212,22 @@ def run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | Non
 @click.option(
     "--out", type=_PATH, required=True, help="Folder for the demonstration: new, or of an earlier one."
 )
-@click.option(
-    "--seed", type=int, help="The same seed gives the same files; configs/demo.yaml has the usual one."
-)
+@click.option("--simulation", type=_PATH, help="Settings of the simulation, in place of configs/demo.yaml.")
+@click.option("--seed", type=int, help="Replaces the settings' own; the same seed gives the same files.")
 @click.option("--size-px", type=int, help="Side of the world in pixels of 10 m, a multiple of 4.")
 @click.option("--only-data", is_flag=True, help="Build images, samples and truth; run nothing on them.")
 @_scheduler
 @command
-def demo(out: Path, seed: int | None, size_px: int | None, only_data: bool, scheduler: str) -> Result:
+def demo(
+    out: Path,
+    simulation: Path | None,
+    seed: int | None,
+    size_px: int | None,
+    only_data: bool,
+    scheduler: str,
+) -> Result:
     """A SIMULATED delta, run from scenes to published maps and judged against its known truth."""
-    made = write_demo(out, _simulation(seed, size_px))
+    made = write_demo(out, _simulation(simulation or demo_settings.FILE, seed, size_px))
     where = {"config": str(made.config.resolve()), "season": made.season, "truth": str(made.truth.resolve())}
     if only_data:
         return {"simulated": True, **where}
@@ -233,9 +240,9 @@ def demo(out: Path, seed: int | None, size_px: int | None, only_data: bool, sche
     return {"simulated": True, **where, **result}
 
 
-def _simulation(seed: int | None, size_px: int | None) -> Simulation:
-    """The usual simulation with what the command line says otherwise."""
-    usual = yamlfile.parse(Simulation, demo_settings.FILE)
+def _simulation(settings: Path, seed: int | None, size_px: int | None) -> Simulation:
+    """The simulation of a settings file, with what the command line says otherwise."""
+    usual = yamlfile.parse(Simulation, settings)
     given = {"seed": seed, "size_px": size_px}
     try:
         return Simulation(**usual.model_dump() | {k: v for k, v in given.items() if v is not None})

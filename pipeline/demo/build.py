@@ -93,8 +93,9 @@ def _claim(out: Path, simulation: Simulation) -> None:
                 _remove(path)
         mark.unlink()
     # A killed run leaves half-written files; none of them has a name that is read.
-    for path in sorted(out.rglob(".*.tmp*")) if out.exists() else []:
-        _remove(path)
+    for pattern in (".*.tmp*", "store/work/*/scratch/*"):
+        for path in sorted(out.rglob(pattern)) if out.exists() else []:
+            _remove(path)
     write_aside(mark, text)
 
 

@@ -12,6 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from pipeline.config import Config
 from pipeline.demo import pictures, scores
+from pipeline.demo.archive import LABEL
 from pipeline.demo.world import EPSG
 from pipeline.errors import InputError
 from pipeline.files import write_aside
@@ -44,7 +45,9 @@ def finish(
         maps[target.name] = layers
         judged[target.name] = {"map": scores.judge(target, layers, truth), **estimates[target.name]}
         geobox = GeoBox(truth.shape, transform, f"EPSG:{EPSG}")
-    write_aside(out / "scores.json", json.dumps(judged, indent=1, ensure_ascii=False) + "\n")
+    write_aside(
+        out / "scores.json", json.dumps({"label": LABEL, **judged}, indent=1, ensure_ascii=False) + "\n"
+    )
     drawn = pictures.draw(out / "pictures", config, season, found, maps, geobox)
     write_aside(out / "index.html", page(config, season, judged, drawn))
     return {

@@ -135,7 +135,7 @@ def write_reference(path: Path, ground: w.World, count: int) -> None:
 def _clustered(
     rng: np.random.Generator, ground: w.World, count: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(pixel numbers, polygon numbers) of sites in polygons around a few villages."""
+    """(pixel numbers, polygon numbers) of sites in polygons around a few villages, of every class."""
     farmland = np.flatnonzero(ground.farmland.ravel() > 0)
     parcels = ground.land.parcel[::FINE, ::FINE].ravel()[farmland]
     _, sizes = np.unique(parcels, return_counts=True)
@@ -150,7 +150,11 @@ def _clustered(
     near = np.min([np.hypot(row - row[v], column - column[v]) for v in villages], axis=0) / reach
     weight = np.exp(-(near**2)) + 1e-3
     needed = min(len(large), -(-count // _SITES_A_POLYGON))
-    chosen = rng.choice(len(large), needed, replace=False, p=weight / weight.sum())
+    drawn = rng.choice(len(large), len(large), replace=False, p=weight / weight.sum())
+    # An earlier map tells the surveyors where each class is to be found: two polygons of each at least.
+    known = ground.degradation.ravel()[middle[large]][drawn]
+    first = np.concatenate([np.flatnonzero(known == c)[:2] for c in np.unique(known)])
+    chosen = np.concatenate([drawn[np.sort(first)], np.delete(drawn, first)])[:needed]
     places, polygons = [], []
     for number, c in enumerate(chosen):
         members = farmland[order[starts[large[c]] : starts[large[c]] + sizes[large[c]]]]
