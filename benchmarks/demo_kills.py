@@ -15,7 +15,9 @@ import tempfile
 import time
 from pathlib import Path
 
-SETTINGS = "seed: 5\nsize_px: 128\nsites: 80\nreference_sites: 20\noptical_dates: 4\nradar_dates: 2\n"
+SETTINGS = (
+    "seed: 5\nsize_px: 128\nsites: 80\nreference_sites: 20\noptical_dates: 4\nradar_dates: 2\nquick: true\n"
+)
 
 
 def command(folder: Path) -> list[str]:

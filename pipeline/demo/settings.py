@@ -25,3 +25,5 @@ class Simulation(Settings):
     optical_dates: int = Field(8, ge=1, le=60)
     radar_dates: int = Field(6, ge=1, le=60)
     convention: Literal["earth-search", "planetary-computer"] = "earth-search"
+    quick: bool = False
+    """Few trees and two folds: to look at the chain, not at the scores."""
