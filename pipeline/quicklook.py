@@ -152,11 +152,12 @@ def _page(path: Path, sheet: Sheet, values: NDArray[Any]) -> Iterator[_Page]:
         _scale_bar(axes)
         _north(axes, tall)
         middle = (_LEFT + _MAP / 2) / width
-        for text, up, how in (
-            (sheet.title.vi, 0.58, {"fontsize": 14, "fontweight": "bold"}),
-            (sheet.title.en, 0.26, {"fontsize": 11, "color": "#333333"}),
-        ):
-            figure.text(middle, (below + tall + up) / height, text, ha="center", va="center", **how)
+        top = below + tall
+        vi, en = sheet.title.vi, sheet.title.en
+        figure.text(
+            middle, (top + 0.58) / height, vi, ha="center", va="center", fontsize=14, fontweight="bold"
+        )
+        figure.text(middle, (top + 0.26) / height, en, ha="center", va="center", fontsize=11, color="#333333")
         if not np.isfinite(values).all():
             page.boxes.append(_box(_EMPTY, _NOT_MAPPED))
         _legend(page, middle, (below - _BELOW) / height)
