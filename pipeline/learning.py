@@ -43,12 +43,13 @@ def gather(
     for entry in files:
         good, bad = sites.read(entry.file, config.season(entry.season), config.targets, entry.columns)
         accepted, refusals = accepted + good, refusals + bad
-    tables, reads, lost = [], 0, []
+    tables, reads, lost, simulated = [], 0, [], False
     unseen: set[tuple[str, int, str]] = set()
     for name in sorted({s.season for s in accepted}):
         here = [s for s in accepted if s.season == name]
         where = sampling.place(here, config.region.grid.resolution_m)
         found = catalog.search(_needed(config, spec), config.season(name), where)
+        simulated |= any(scene.simulated for scene in found.kept)
         sampled = sampling.sample(
             client, here, found, spec, config.region.grid.resolution_m, config.clouds.dilate_m
         )
@@ -62,7 +63,7 @@ def gather(
     # A row of another season's entry of the same file is no refused row.
     refusals = [r for r in refusals if r.rule != "outside-season" or (r.file, r.row) not in placed]
     percent = losses.percent(len(lost), reads)
-    extra = {"loss_percent": percent, "lost": losses.worst(lost)}
+    extra = {"simulated": simulated, "loss_percent": percent, "lost": losses.worst(lost)}
     table = SampleTable(pd.concat(tables, ignore_index=True), spec) if tables else None
     return Samples(table, sites.report(kept, refusals, extra), percent)
 
@@ -193,7 +194,8 @@ def train_all(
     losses.refuse(gathered.loss_percent, config.max_loss_percent, gathered.report["lost"])
     if gathered.table is None:
         raise InputError(f"no usable sample row: {gathered.report['by_rule']}")
-    sampling.write_table(gathered.table, work / "samples" / "samples.parquet")
+    about = {"simulated": gathered.report["simulated"]}
+    sampling.write_table(gathered.table, work / "samples" / "samples.parquet", about)
     write_aside(
         work / "samples" / "report.json", json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n"
     )
