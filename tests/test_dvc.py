@@ -29,11 +29,11 @@ def project(tmp_path: Path) -> Path:
     )
     simulation = {
         "seed": 3,
-        "size_px": 160,
-        "sites": 100,
-        "reference_sites": 40,
-        "optical_dates": 4,
-        "radar_dates": 2,
+        "size_px": 96,
+        "sites": 60,
+        "reference_sites": 24,
+        "optical_dates": 2,
+        "radar_dates": 1,
     }
     (tmp_path / "configs" / "demo.yaml").write_text(yaml.safe_dump(simulation))
     for path in (tmp_path / "configs" / "targets").glob("*.yaml"):
@@ -57,6 +57,7 @@ def dvc(project: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.timeout(1500)  # fifteen processes, one after the other
 def test_the_experiment_runs_once(project: Path) -> None:
     first = dvc(project, "repro")
     for stage in (
