@@ -29,10 +29,10 @@ def project(tmp_path: Path) -> Path:
     )
     simulation = {
         "seed": 3,
-        "size_px": 96,
-        "sites": 60,
+        "size_px": 128,
+        "sites": 100,
         "reference_sites": 24,
-        "optical_dates": 2,
+        "optical_dates": 5,
         "radar_dates": 1,
     }
     (tmp_path / "configs" / "demo.yaml").write_text(yaml.safe_dump(simulation))
