@@ -18,8 +18,8 @@ $(STAMP): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: install  ## One season on a small SIMULATED coast, into data/demo
-	$(BIN)/phusa demo --out data/demo --seed 1
+demo: install  ## One season on the SIMULATED delta, into data/demo; open index.html there
+	$(BIN)/phusa demo --out data/demo
 
 test: install check  ## Every check and every test; sets up PostGIS where it may
 	./.ci/system test

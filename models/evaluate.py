@@ -166,7 +166,27 @@ def _quantity_scores(
         **{name: value if np.isfinite(value) else None for name, value in scores.items()},
         "coverage_interval": [covered.lower, covered.upper],
         "coverage_nominal": target.interval,
+        **_on_log_scale(estimate, y, target),
     }, lambda rows: measures.rmse(y[rows], estimate[rows])
+
+
+def _on_log_scale(
+    estimate: NDArray[np.float64], y: NDArray[np.float64], target: Target
+) -> dict[str, dict[str, float]]:
+    """Agreement of the logs, where the model learns the log: a few large values rule the plain scores."""
+    if target.transform != "log" or len(y) < 2:
+        return {}
+    return {"log": agreement(np.log(np.maximum(estimate, np.finfo(np.float32).tiny)), np.log(y))}
+
+
+def agreement(found: NDArray[np.float64], truth: NDArray[np.float64]) -> dict[str, float]:
+    """R2, RMSE, bias and Lin's concordance of two equally long arrays without NaN."""
+    return {
+        "r2": measures.r2(truth, found),
+        "rmse": measures.rmse(truth, found),
+        "bias": measures.bias(truth, found),
+        "concordance": measures.concordance(truth, found),
+    }
 
 
 def _interval(headline: Headline, groups: NDArray[np.intp]) -> tuple[float, float]:

@@ -47,12 +47,13 @@ def gather(
     for entry in files:
         good, bad = sites.read(entry.file, config.season(entry.season), config.targets, entry.columns)
         accepted, refusals = accepted + good, refusals + bad
-    tables, reads, lost = [], 0, []
+    tables, reads, lost, simulated = [], 0, [], False
     unseen: set[tuple[str, int, str]] = set()
     for name in sorted({s.season for s in accepted}):
         here = [s for s in accepted if s.season == name]
         where = sampling.place(here, config.region.grid.resolution_m)
         found = catalog.search(_needed(config, spec), config.season(name), where)
+        simulated |= any(scene.simulated for scene in found.kept)
         sampled = sampling.sample(
             client, here, found, spec, config.region.grid.resolution_m, config.clouds.dilate_m
         )
@@ -66,7 +67,7 @@ def gather(
     # A row of another season's entry of the same file is no refused row.
     refusals = [r for r in refusals if r.rule != "outside-season" or (r.file, r.row) not in placed]
     percent = losses.percent(len(lost), reads)
-    extra = {"loss_percent": percent, "lost": losses.worst(lost)}
+    extra = {"simulated": simulated, "loss_percent": percent, "lost": losses.worst(lost)}
     table = SampleTable(pd.concat(tables, ignore_index=True), spec) if tables else None
     return Samples(table, sites.report(kept, refusals, extra), percent)
 
@@ -154,6 +155,18 @@ def assess_reference(bundle: ModelBundle, samples: Reference) -> dict[str, Any]:
         raise InputError(f"reference samples: {error}") from None
 
 
+def score_table(scores: dict[str, Any]) -> str:
+    """CSV with the headline score of each answer and its 95 % interval, for plots."""
+    answers = {name: scores["cross_validation"][name] for name in ("spatial", "random")}
+    if "reference" in scores:
+        answers["reference"] = scores["reference"]
+    lines = ["answer,score_of,score,low,high"]
+    for name, found in answers.items():
+        headline, (low, high) = found["interval_of"], found["interval"]
+        lines.append(f"{name},{headline},{found[headline]:.6g},{low:.6g},{high:.6g}")
+    return "\n".join(lines) + "\n"
+
+
 def _unseen(reference: SampleTable, trained_on: SampleTable) -> SampleTable | None:
     """The reference rows whose place and season took no part in training; None where none is left."""
     keys = ["season", "epsg", "x", "y"]
@@ -216,7 +229,8 @@ def train_all(
     losses.refuse(gathered.loss_percent, config.max_loss_percent, gathered.report["lost"])
     if gathered.table is None:
         raise InputError(f"no usable sample row: {gathered.report['by_rule']}")
-    sampling.write_table(gathered.table, work / "samples" / "samples.parquet")
+    about = {"simulated": gathered.report["simulated"]}
+    sampling.write_table(gathered.table, work / "samples" / "samples.parquet", about)
     write_aside(
         work / "samples" / "report.json", json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n"
     )

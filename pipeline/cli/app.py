@@ -10,17 +10,21 @@ from typing import Any
 
 import click
 from distributed import Client
+from pydantic import ValidationError
 
 from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from models.samples import SampleTable
-from pipeline import catalog, featurefiles, learning, losses, production, runner
+from pipeline import catalog, featurefiles, learning, losses, production, runner, yamlfile
 from pipeline.cli import shell
 from pipeline.cli.indices import indices
 from pipeline.cli.shell import Result, command
 from pipeline.config import Config, SampleFile
-from pipeline.demo import build as build_demo
+from pipeline.demo import Simulation
+from pipeline.demo import report as demo_report
+from pipeline.demo import settings as demo_settings
+from pipeline.demo import write as write_demo
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import write_aside
 from pipeline.sampling import read_table, write_table
@@ -90,7 +94,7 @@ def samples(
     if gathered.table is None:
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
     losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
-    write_table(gathered.table, out)
+    write_table(gathered.table, out, {"simulated": gathered.report["simulated"]})
     counts = {k: v for k, v in gathered.report.items() if k != "refusals"}
     where = {"report": str(report.resolve())} if report else {}
     return {"out": str(out.resolve()), **where, **counts}
@@ -123,7 +127,7 @@ def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
 @_config
 @_target
 @click.option("--samples", "table", type=_PATH, required=True, help="Table made by `phusa samples`.")
-@click.option("--out", type=_PATH, help="Folder for evaluation.json.")
+@click.option("--out", type=_PATH, help="Folder for evaluation.json and scores.csv.")
 @click.option("--bundle", type=_PATH, help="Trained model to judge; trained anew from the samples if absent.")
 @_scheduler
 @command
@@ -140,6 +144,7 @@ def evaluate(
     result = {"target": target, "bundle": model.digest, **scores}
     if out:
         write_aside(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_aside(out / "scores.csv", learning.score_table(scores))
         result["out"] = str((out / "evaluation.json").resolve())
     return result
 
@@ -211,25 +216,51 @@ def run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | Non
 
 
 @main.command()
-@click.option("--out", type=_PATH, required=True, help="Folder for the demonstration.")
+@click.option(
+    "--out", type=_PATH, required=True, help="Folder for the demonstration: new, or of an earlier one."
+)
+@click.option("--simulation", type=_PATH, help="Settings of the simulation, in place of configs/demo.yaml.")
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
-    default=1,
-    show_default=True,
-    help="The same seed gives the same files.",
+    help="Replaces the settings' own; the same seed gives the same files.",
 )
+@click.option("--size-px", type=int, help="Side of the world in pixels of 10 m, a multiple of 4.")
+@click.option("--only-data", is_flag=True, help="Build images, samples and truth; run nothing on them.")
 @_scheduler
 @command
-def demo(out: Path, seed: int, scheduler: str) -> Result:
-    """A small SIMULATED coast, run from scenes to published maps; its truth lies beside them."""
-    try:
-        made = build_demo(out, seed)
-    except OSError as error:
-        raise InputError(f"{out}: {error.strerror or error}") from None
-    result = _run(made.config, made.season, (), None, scheduler)
+def demo(
+    out: Path,
+    simulation: Path | None,
+    seed: int | None,
+    size_px: int | None,
+    only_data: bool,
+    scheduler: str,
+) -> Result:
+    """A SIMULATED delta, run from scenes to published maps and judged against its known truth."""
+    made = write_demo(out, _simulation(simulation or demo_settings.FILE, seed, size_px))
     where = {"config": str(made.config.resolve()), "season": made.season, "truth": str(made.truth.resolve())}
+    if only_data:
+        return {"simulated": True, **where}
+    result = _run(made.config, made.season, (), None, scheduler)
+    if not result["failed"]:
+        settings = Config.read(made.config)
+        found = _scene_list(settings, settings.season(made.season), None, [settings.features])
+        products = [Path(p) for p in result["products"]]
+        result |= demo_report.finish(out, settings, made.season, found, products, result["scores"])
     return {"simulated": True, **where, **result}
+
+
+def _simulation(settings: Path, seed: int | None, size_px: int | None) -> Simulation:
+    """The simulation of a settings file, with what the command line says otherwise."""
+    usual = yamlfile.parse(Simulation, settings)
+    given = {"seed": seed, "size_px": size_px}
+    try:
+        return Simulation(**usual.model_dump() | {k: v for k, v in given.items() if v is not None})
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        option = "--" + str(fault["loc"][0]).replace("_", "-")
+        raise InputError(f"{option}: found {fault['input']}; {fault['msg']}") from None
 
 
 @main.command()

@@ -1,30 +1,31 @@
-"""The whole demonstration on disk: archive, truth, samples, mask and a region config."""
+"""The whole demonstration on disk: archive, truth, samples, mask, communes and a region config."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
-import rasterio
 import shapely
 import yaml
-from numpy.typing import NDArray
 
-from pipeline.demo import archive
+from pipeline import yamlfile
+from pipeline.demo import archive, survey
 from pipeline.demo import world as w
-from pipeline.grid import to_crs, transformer
+from pipeline.demo.settings import Simulation
+from pipeline.errors import InputError
+from pipeline.files import write_aside
 
-TARGETS = Path(__file__).resolve().parents[2] / "configs" / "targets"
-FEATURES = [
-    "ndvi_p10", "ndvi_p50", "ndvi_p90", "si1_p50", "bsi_p50", "ndmi_p50",
-    "swir16_p50", "vv_mean", "vh_mean", "vh_vv_mean", "elevation", "slope",
-]  # fmt: skip
-_CLASSES = ("none", "slight", "moderate", "heavy")
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+#: The region config of the demonstration; its paths lead into ``HOME``.
+REGION = CONFIGS / "regions" / "demo.yaml"
+HOME = "../../data/demo/"
+#: Says what a folder was made of; a folder without it is not ours to write to.
+MARK = "simulation.json"
 
 
 @dataclass(frozen=True)
@@ -38,97 +39,122 @@ class Demo:
 
 
 def build(
-    out: Path, seed: int = 1, size: int = 256, sites: int = 160, optical_dates: int = 8,
-    radar_dates: int = 6, convention: str = "earth-search", store: dict[str, Any] | None = None,
+    out: Path, seed: int = 1, size: int = 256, sites: int = 160, optical_dates: int = 8, radar_dates: int = 6,
+    convention: Literal["earth-search", "planetary-computer"] = "earth-search",
+    store: dict[str, Any] | None = None, reference_sites: int = 80,
 ) -> Demo:  # fmt: skip
     """Write a demonstration below ``out``; the same arguments give the same files."""
-    ground = w.make(seed, size)
-    catalog = archive.write(out / "archive", ground, seed, optical_dates, radar_dates, convention)
-    _write_raster(out / "truth" / "salinity.tif", ground.salinity, np.nan)
-    _write_raster(out / "truth" / "degradation.tif", ground.degradation, np.nan)
-    _write_raster(out / "farmland.tif", np.where(ground.water, 0, 1).astype(np.uint8), 255)
-    rng = np.random.default_rng([seed, 3])
-    places = rng.permutation(np.flatnonzero(~ground.water))
-    _write_samples(out / "samples.csv", ground, rng, places[:sites], "S")
-    _write_samples(out / "reference.csv", ground, rng, places[sites : sites + sites // 2], "R")
-    _write_area(out / "area.geojson", size)
+    simulation = Simulation(
+        seed=seed, size_px=size, sites=sites, reference_sites=reference_sites, optical_dates=optical_dates,
+        radar_dates=radar_dates, convention=convention,
+    )  # fmt: skip
+    return write(out, simulation, store)
+
+
+def write(out: Path, simulation: Simulation, store: dict[str, Any] | None = None) -> Demo:
+    """Write what is not there yet of a demonstration; ``store`` replaces the config's own.
+
+    Killed and called again, it gives the bytes of an undisturbed call. Raises InputError where
+    ``out`` holds something that no demonstration wrote.
+    """
+    _claim(out, simulation)
+    ground = w.make(simulation.seed, simulation.size_px)
+    archive.write(out / "archive", ground, simulation)
     for name in ("salinity", "degradation"):
-        (out / "targets").mkdir(exist_ok=True)
-        shutil.copyfile(TARGETS / f"{name}.yaml", out / "targets" / f"{name}.yaml")
+        archive.write_band(out / "truth" / f"{name}.tif", getattr(ground, name), ground.transform, np.nan)
+    archive.write_band(out / "farmland.tif", ground.farmland, ground.transform, 255)
+    survey.write_samples(out / "samples.csv", ground, simulation.sites)
+    survey.write_reference(out / "reference.csv", ground, simulation.reference_sites)
+    survey.write_communes(out / "communes.gpkg", ground)
+    write_aside(out / "area.geojson", _area(ground))
     config = out / "demo.yaml"
-    settings = _settings(catalog.relative_to(out), convention, store or {"kind": "folder", "path": "store"})
-    head = f"# {archive.LABEL}: made by `phusa demo --seed {seed}`\n"
-    config.write_text(head + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_aside(config, _config(out, simulation, store))
     return Demo(config, w.SEASON[0], out / "truth", ground)
 
 
-def _settings(catalog: Path, convention: str, store: dict[str, Any]) -> dict[str, Any]:
-    name, start, end = w.SEASON
-    provider = {"kind": "static", "catalog": str(catalog), "convention": convention}
-    return {
-        "region": {
-            "name": "demo-simulated",
-            "area": "area.geojson",
-            "grid": {"crs": "utm", "resolution_m": 10, "block_px": 128},
-            "mask": {"path": "farmland.tif", "classes": [1], "version": "simulated"},
-        },
-        "sources": [
-            {"sensor": s, "provider": dict(provider)} for s in ("sentinel-2-l2a", "sentinel-1-rtc", "dem")
-        ],
-        "seasons": {name: {"start": start, "end": end}},
-        "features": FEATURES,
-        "targets": ["targets/salinity.yaml", "targets/degradation.yaml"],
-        "samples": [{"file": "samples.csv", "season": name}],
-        "evaluate_on": {"file": "reference.csv", "season": name},
-        "store": store,
-    }
-
-
-def _write_raster(path: Path, pixels: NDArray[Any], nodata: float) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    profile = {
-        "driver": "COG", "height": pixels.shape[0], "width": pixels.shape[1], "count": 1, "dtype": pixels.dtype,
-        "nodata": nodata, "crs": f"EPSG:{w.EPSG}",
-        "transform": rasterio.Affine(w.RESOLUTION, 0, w.ORIGIN[0], 0, -w.RESOLUTION, w.ORIGIN[1]),
-    }  # fmt: skip
-    with rasterio.open(path, "w", **profile) as file:
-        file.write(pixels, 1)
-        file.update_tags(PHUSA_SIMULATED=archive.LABEL)
-
-
-def _write_samples(
-    path: Path, ground: w.World, rng: np.random.Generator, places: NDArray[np.intp], prefix: str
-) -> None:
-    """Sites on land with laboratory noise of 10 %."""
-    rows, columns = np.unravel_index(places, ground.water.shape)
-    count = len(places)
-    t = ground.transform
-    x, y = t.c + t.a * (columns + 0.5), t.f + t.e * (rows + 0.5)
-    lon, lat = transformer(w.EPSG, 4326).transform(x, y)
-    ece = ground.salinity[rows, columns] * np.exp(0.1 * rng.normal(size=count))
-    frame = pd.DataFrame(
-        {
-            "sample_id": [f"{prefix}{k:03d}" for k in range(count)],
-            "date": str(w.dates(3)[1].date()),
-            "lon": lon.round(7),
-            "lat": lat.round(7),
-            "ece": ece.round(3),
-            "degradation": [_CLASSES[k] for k in np.digitize(ece, w.LIMITS)],
-            "note": archive.LABEL,
-        }
+def _claim(out: Path, simulation: Simulation) -> None:
+    """Mark the folder as this simulation's; what another one left there is removed first."""
+    mark = out / MARK
+    text = json.dumps(
+        {"label": archive.LABEL, **simulation.model_dump(), "made_by": _version()},
+        indent=1,
+        ensure_ascii=False,
     )
-    frame.to_csv(path, index=False)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; expected a folder for the demonstration")
+    inside = sorted(out.iterdir()) if out.exists() else []
+    if inside and not mark.is_file() and any(not _temporary(p) for p in inside):
+        raise InputError(
+            f"{out} holds {inside[0].name!r}, which no demonstration wrote; expected a new or empty folder"
+        )
+    if mark.is_file() and mark.read_text(encoding="utf-8") != text:
+        for path in inside:
+            if path != mark:
+                _remove(path)
+        mark.unlink()
+    # A killed run leaves half-written files; none of them has a name that is read.
+    for pattern in (".*.tmp*", "store/work/*/scratch/*"):
+        for path in sorted(out.rglob(pattern)) if out.exists() else []:
+            _remove(path)
+    write_aside(mark, text)
 
 
-def _write_area(path: Path, size: int) -> None:
-    x, y = w.ORIGIN
-    side = size * w.RESOLUTION
-    area = to_crs(shapely.box(x, y - side, x + side, y), 4326, w.EPSG)
-    feature = {
-        "type": "Feature",
-        "properties": {"name": archive.LABEL},
-        "geometry": shapely.geometry.mapping(area),
-    }
-    path.write_text(
-        json.dumps({"type": "FeatureCollection", "features": [feature]}, ensure_ascii=False), encoding="utf-8"
-    )
+def _temporary(path: Path) -> bool:
+    return path.name.startswith(".") and ".tmp" in path.name
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _version() -> str:
+    """Digest of the simulation's own code."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _area(ground: w.World) -> str:
+    shape = shapely.geometry.mapping(survey.outline(ground))
+    feature = {"type": "Feature", "properties": {"name": archive.LABEL}, "geometry": shape}
+    return json.dumps({"type": "FeatureCollection", "features": [feature]}, ensure_ascii=False) + "\n"
+
+
+def _config(out: Path, simulation: Simulation, store: dict[str, Any] | None) -> str:
+    """The tracked region config with its paths led into ``out``, and its targets beside it."""
+    settings = _moved(yamlfile.read(REGION))
+    for source in settings["sources"]:
+        source["provider"]["convention"] = simulation.convention
+    if simulation.size_px < 512:  # small worlds are cut into several blocks too
+        settings["region"]["grid"]["block_px"] = 128
+    targets = []
+    for entry in settings["targets"]:
+        name = Path(entry).name
+        write_aside(out / "targets" / name, _target(REGION.parent / entry, simulation.quick))
+        targets.append(f"targets/{name}")
+    settings |= {"targets": targets, "store": store or settings["store"]}
+    text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
+    return f"# {archive.LABEL}: made by `phusa demo --seed {simulation.seed}`\n{text}"
+
+
+def _target(path: Path, quick: bool) -> str:
+    """A target file as it stands, or with little to train."""
+    if not quick:
+        return path.read_text(encoding="utf-8")
+    content = yamlfile.read(path)
+    content["model"] |= {"trees": 20}
+    content["folds"] |= {"count": 2}
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _moved(value: Any) -> Any:
+    """The same settings with paths relative to the demonstration's own folder."""
+    if isinstance(value, dict):
+        return {key: _moved(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_moved(entry) for entry in value]
+    return value.removeprefix(HOME) if isinstance(value, str) else value

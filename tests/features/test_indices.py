@@ -98,6 +98,7 @@ SPYNDEX = {name.lower(): name for name in FED - set(RENAMED.values())} | RENAMED
 
 #: Where float32 holds what it computes on the way: a sum of normalized differences is not near zero.
 WELL_CONDITIONED: dict[str, Callable[[Bands], Any]] = {
+    "hc": lambda b: b["VH"] / b["VV"] > 1e-30,
     "trrvi": lambda b: b["N"] / (b["N"] + b["R"]) > 0.05,
     "nddi": lambda b: np.abs((b["N"] - b["R"]) / (b["N"] + b["R"]) + (b["G"] - b["N"]) / (b["G"] + b["N"])) > 0.05,
     "vibi": lambda b: np.abs((b["N"] - b["R"]) / (b["N"] + b["R"]) + (b["S1"] - b["N"]) / (b["S1"] + b["N"])) > 0.05,

@@ -629,16 +629,3 @@ def test_db_init_needs_an_address_and_may_run_twice(
     assert "secret" not in answer.out + answer.err
     monkeypatch.delenv("PHUSA_DSN")
     assert phusa("db", "init", "--json").code == 2
-
-
-def test_the_demonstration_command(phusa: Phusa, tmp_path: Path) -> None:
-    answer = phusa("demo", "--out", tmp_path / "demo", "--seed", "3", "--json")
-    assert answer.code == 0, answer.err
-    result = answer.json
-    assert {"store", "config", "season", "truth", "products", "scores"} <= result.keys()
-    assert (Path(result["truth"]) / "salinity.tif").is_file()
-    assert all(Path(p).is_absolute() and Path(p).is_file() for p in result["products"])
-    assert result["scores"]["salinity"]["reference"]["r2"] > 0.5
-    item = json.loads(Path(result["products"][0]).with_suffix(".json").read_text())
-    assert item["properties"]["phusa:simulated"] is True
-    assert "SIMULATED" in item["properties"]["title"]
