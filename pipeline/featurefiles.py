@@ -53,7 +53,7 @@ def write(
             path = work / f"{tile.name}.tif"
             _new_features(path, tile.geobox, spec, any(s.simulated for s in found.kept))
             here = found.meeting(lonlat_box(tile.geobox))
-            for task in block_tasks(config, tile, here):
+            for task in block_tasks(config, season, tile, here):
                 owner[task.name] = path
                 tasks.append(task)
         reads = ground = failed = 0

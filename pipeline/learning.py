@@ -55,7 +55,13 @@ def gather(
         found = catalog.search(_needed(config, spec), config.season(name), where)
         simulated |= any(scene.simulated for scene in found.kept)
         sampled = sampling.sample(
-            client, here, found, spec, config.region.grid.resolution_m, config.clouds.dilate_m
+            client,
+            here,
+            found,
+            spec,
+            config.region.grid.resolution_m,
+            config.clouds.dilate_m,
+            config.season(name).end,
         )
         unseen |= {(r.file, r.row, name) for r in sampled.refusals}
         refusals, reads = refusals + sampled.refusals, reads + sampled.reads

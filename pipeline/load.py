@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import math
 import os
@@ -23,8 +24,10 @@ from odc.geo.xr import xr_coords
 from rasterio.errors import RasterioError
 from rasterio.features import geometry_mask
 
+import features
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
+from features.spec import FeatureSpec
 from pipeline.raster import read_onto
 from pipeline.scenes import Scene
 from pipeline.sensors import SCL, SENSORS, Sensor
@@ -73,6 +76,12 @@ class Stack:
 
     def __post_init__(self) -> None:
         self.lost = np.zeros(self.geobox.shape.yx, np.bool_)
+
+    def features(self, spec: FeatureSpec, until: dt.date) -> NDArray[np.float32]:
+        """Features of the window, float32 (feature, y, x); ages count to ``until``."""
+        return features.block(
+            self.arrays, spec, dates=self.dates, orbits=self.orbits, until=np.datetime64(until, "D")
+        )
 
     def datasets(self) -> dict[str, xr.Dataset]:
         """One labelled Dataset a sensor, dims (time, y, x), for ``features.cube`` and notebooks."""

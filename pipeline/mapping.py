@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,6 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
-import features
 from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
@@ -41,6 +41,8 @@ class BlockTask:
     """The mapped area inside the block, in the block's CRS."""
     scenes: tuple[Scene, ...]
     dilate_m: float
+    until: dt.date
+    """The season's last day, to which ages count."""
     mask: MaskFile | None = None
     targets: tuple[str, ...] = ()
     """Targets still to do here; the others are stored."""
@@ -67,7 +69,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     arrays: dict[str, NDArray[Any]] = {}
     failed = np.zeros(task.geobox.shape.yx, np.bool_)
     for bundle in bundles:
-        cube = features.block(stack.arrays, bundle.spec, dates=stack.dates, orbits=stack.orbits)
+        cube = stack.features(bundle.spec, task.until)
         reason = _reasons(task, stack, bundle, cube)
         cube[:, reason != product.MAPPED] = np.nan
         failed |= reason == product.FAILED
@@ -81,7 +83,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     """The features themselves over one block; NaN outside the area and the mask."""
     stack = _load(task, [spec])
-    cube = features.block(stack.arrays, spec, dates=stack.dates, orbits=stack.orbits)
+    cube = stack.features(spec, task.until)
     ground = ~(_outside(task) | _masked(task))
     failed = ground & stack.lost & np.isnan(cube).any(axis=0)
     cube[:, ~ground] = np.nan

@@ -56,7 +56,7 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
             )
             for bundle in bundles
         )
-        plans.append(TilePlan(tile, products, block_tasks(config, tile, here)))
+        plans.append(TilePlan(tile, products, block_tasks(config, season, tile, here)))
     return plans
 
 
@@ -91,7 +91,9 @@ def area_digest(area: BaseGeometry) -> str:
     return hashlib.sha256(shapely.to_wkb(shapely.normalize(area))).hexdigest()
 
 
-def block_tasks(config: Config, tile: Tile, here: Sequence[scenes.Scene]) -> tuple[BlockTask, ...]:
+def block_tasks(
+    config: Config, season: Season, tile: Tile, here: Sequence[scenes.Scene]
+) -> tuple[BlockTask, ...]:
     """The blocks of a tile with just the scenes that each meets."""
     mask = config.region.mask
     own = MaskFile(str(mask.path), mask.classes) if mask else None
@@ -101,6 +103,8 @@ def block_tasks(config: Config, tile: Tile, here: Sequence[scenes.Scene]) -> tup
         near = tuple(s for s in here if s.geometry.intersects(outline))
         area = shapely.intersection(tile.area, shapely.box(*block.geobox.boundingbox.bbox))
         tasks.append(
-            BlockTask(block.name, block.geobox, block.offset, area, near, config.clouds.dilate_m, own)
+            BlockTask(
+                block.name, block.geobox, block.offset, area, near, config.clouds.dilate_m, season.end, own
+            )
         )
     return tuple(tasks)

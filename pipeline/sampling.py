@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,6 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from shapely.geometry.base import BaseGeometry
 
-import features
 from features.spec import FeatureSpec
 from models.samples import PLACE_COLUMNS, SampleTable
 from pipeline import runner
@@ -45,6 +45,8 @@ class SiteTask:
     sites: tuple[Site, ...]
     scenes: tuple[Scene, ...]
     dilate_m: float
+    until: dt.date
+    """The season's last day, to which ages count."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,14 @@ def sample(
     spec: FeatureSpec,
     resolution_m: int,
     dilate_m: float,
+    until: dt.date,
 ) -> Sampled:
     """Features of ``spec`` at ``sites``. Sites that no image saw clearly are refused.
 
     Raises PhusaError where a window failed by an error of ours.
     """
     tasks = [
-        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m)
+        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m, until)
         for geobox, places, members in windows(sites, resolution_m)
     ]
     found: dict[Site, NDArray[np.float32]] = {}
@@ -142,7 +145,7 @@ def _unseen(site: Site, lost: bool) -> Refusal:
 def sample_window(task: SiteTask, spec: FeatureSpec) -> SiteResult:
     """Features of the sites of one window; runs on workers."""
     stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, task.sites[0].sample_id)
-    cube = features.block(stack.arrays, spec, dates=stack.dates, orbits=stack.orbits)
+    cube = stack.features(spec, task.until)
     rows, columns = np.array(task.pixels).T
     clear = stack.clear_dates[rows, columns]
     values, lost = cube[:, rows, columns].T.copy(), stack.lost[rows, columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,15 @@ def reasons(demo: Demo, bundle: ModelBundle, found: tuple[Scene, ...], **more: o
     whole = shapely.box(*geobox.boundingbox.bbox)
     settings = {"area": whole, "mask": None} | more
     task = BlockTask(
-        "48PXS/0-0", geobox, (0, 0), settings["area"], found, 60, settings["mask"], ("salinity",)
+        "48PXS/0-0",
+        geobox,
+        (0, 0),
+        settings["area"],
+        found,
+        60,
+        dt.date(2025, 4, 30),
+        settings["mask"],
+        ("salinity",),
     )  # type: ignore[arg-type]
     stored = map_block(task, [bundle]).arrays["salinity"]
     names = [band.name for band in bands_of(bundle.target)]
