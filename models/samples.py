@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,6 +26,8 @@ class SampleTable:
 
     frame: pd.DataFrame
     spec: FeatureSpec
+    simulated: bool = False
+    """Some features come from images that are not real; models say so of themselves and of their maps."""
 
     def __post_init__(self) -> None:
         missing = [c for c in (*PLACE_COLUMNS, *self.spec.names) if c not in self.frame]
@@ -46,10 +48,10 @@ class SampleTable:
         """The rows that have a value of ``target``. Raises ValueError where there is none."""
         if target not in self.frame:
             raise ValueError(f"sample table has no column {target!r}")
-        return SampleTable(self.frame[self.frame[target].notna()].reset_index(drop=True), self.spec)
+        return replace(self, frame=self.frame[self.frame[target].notna()].reset_index(drop=True))
 
     def take(self, rows: NDArray[np.intp]) -> SampleTable:
-        return SampleTable(self.frame.iloc[rows].reset_index(drop=True), self.spec)
+        return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True))
 
     def y(self, target: str) -> NDArray[np.float64]:
         return self.frame[target].to_numpy(np.float64)

@@ -35,6 +35,7 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
     card = {
         "samples": len(table),
         "samples_digest": table.digest,
+        "simulated": table.simulated,
         "seasons": sorted(set(table.frame.season.astype(str))),
         "lightgbm": lightgbm.__version__,
         "uncertainty": f"calibrated on {chosen.what}",

@@ -74,7 +74,7 @@ def gather(
     refusals = [r for r in refusals if r.rule != "outside-season" or (r.file, r.row) not in placed]
     percent = losses.percent(len(lost), reads)
     extra = {"simulated": simulated, "loss_percent": percent, "lost": losses.worst(lost)}
-    table = SampleTable(pd.concat(tables, ignore_index=True), spec) if tables else None
+    table = SampleTable(pd.concat(tables, ignore_index=True), spec, simulated) if tables else None
     return Samples(table, sites.report(kept, refusals, extra), percent)
 
 
@@ -235,8 +235,7 @@ def train_all(
     losses.refuse(gathered.loss_percent, config.max_loss_percent, gathered.report["lost"])
     if gathered.table is None:
         raise InputError(f"no usable sample row: {gathered.report['by_rule']}")
-    about = {"simulated": gathered.report["simulated"]}
-    sampling.write_table(gathered.table, work / "samples" / "samples.parquet", about)
+    sampling.write_table(gathered.table, work / "samples" / "samples.parquet")
     write_aside(
         work / "samples" / "report.json", json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n"
     )

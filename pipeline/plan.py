@@ -52,7 +52,11 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
                 target=bundle.target,
                 key=_key(settings, tile, made["scenes_digest"], bundle),
                 provenance=made
-                | {"bundle": bundle.digest, "uncertainty": bundle.card.get("uncertainty", "")},
+                | {
+                    "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
+                    "bundle": bundle.digest,
+                    "uncertainty": bundle.card.get("uncertainty", ""),
+                },
             )
             for bundle in bundles
         )

@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -175,10 +174,10 @@ def _table(sites: Sequence[Site], values: dict[Site, NDArray[np.float32]], spec:
     return SampleTable(pd.concat([frame, cube], axis=1), spec)
 
 
-def write_table(table: SampleTable, path: Path, meta: dict[str, Any] | None = None) -> None:
-    """Parquet with the FeatureSpec in its metadata."""
+def write_table(table: SampleTable, path: Path) -> None:
+    """Parquet with the FeatureSpec in its metadata, and whether the images are simulated."""
     arrow = pyarrow.Table.from_pandas(table.frame, preserve_index=False)
-    about = {"spec": json.loads(table.spec.to_json()), **(meta or {})}
+    about = {"spec": json.loads(table.spec.to_json()), "simulated": table.simulated}
     arrow = arrow.replace_schema_metadata({_META: json.dumps(about).encode()})
     with aside(path) as temporary:
         pyarrow.parquet.write_table(arrow, temporary)
@@ -190,7 +189,8 @@ def read_table(path: Path) -> SampleTable:
         arrow = pyarrow.parquet.read_table(path)
         about = json.loads((arrow.schema.metadata or {})[_META])
         spec = FeatureSpec.from_json(json.dumps(about["spec"]))
-        return SampleTable(arrow.replace_schema_metadata(None).to_pandas(), spec)
+        frame = arrow.replace_schema_metadata(None).to_pandas()
+        return SampleTable(frame, spec, about["simulated"] is True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such sample table; make one with `phusa samples`") from None
     except (OSError, KeyError, ValueError, TypeError) as error:

@@ -94,7 +94,7 @@ def samples(
     if gathered.table is None:
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
     losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
-    write_table(gathered.table, out, {"simulated": gathered.report["simulated"]})
+    write_table(gathered.table, out)
     counts = {k: v for k, v in gathered.report.items() if k != "refusals"}
     where = {"report": str(report.resolve())} if report else {}
     return {"out": str(out.resolve()), **where, **counts}

@@ -82,7 +82,9 @@ class FolderStore:
             if not known:
                 _build(folder, self.region, season, records)
             if not known or self._unlinked():
-                self._switch(season, folder)
+                self._switch(
+                    season, folder, any(r.item["properties"].get("phusa:simulated") for r in records)
+                )
             for record in records:
                 self._drop_draft(record)
             placed = tuple(replace(r, path=folder / f"{r.id.name}.tif") for r in records)
@@ -143,13 +145,13 @@ class FolderStore:
         lost = sorted({Path(link["href"]).parents[1] for link in pointers} - linked)
         return [f"{path}: has no link to {self.path / season}; publish any season again" for season in lost]
 
-    def _switch(self, season: Season, folder: Path) -> None:
+    def _switch(self, season: Season, folder: Path, simulated: bool) -> None:
         """Replace catalog.json: the links it had, those it has lost, and that of the new release."""
         link = {
             "rel": "child",
             "href": f"./{(folder / COLLECTION).relative_to(self.path)}",
             "type": "application/json",
-            "title": f"{self.region} {season}",
+            "title": f"{'SIMULATED ' if simulated else ''}{self.region} {season}",
             _DIGEST: sha256(folder / SUMS),
         }
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import rasterio
 import yaml
 from support import Answer, Phusa
 
@@ -330,6 +331,23 @@ def test_pixels_from_an_api_over_http_make_the_same_maps(small: Demo, phusa: Phu
     assert [Path(p).read_bytes() for p in remote.json["products"]] == [
         Path(p).read_bytes() for p in local.json["products"]
     ]
+
+
+def test_maps_of_a_model_of_simulated_images_say_so_even_of_real_scenes(
+    small: Demo, phusa: Phusa, tmp_path: Path
+) -> None:
+    bundles = trained(phusa, small, tmp_path)
+    for path in archive(small, "*/*.json"):
+        item = json.loads(path.read_text())
+        if item["properties"].pop("phusa:simulated", None):
+            path.write_text(json.dumps(item))
+    made = run(phusa, small, *bundles)
+    assert made.code == 0, made.err
+    cog = Path(made.json["products"][0])
+    assert json.loads(cog.with_suffix(".json").read_text())["properties"]["phusa:simulated"] is True
+    with rasterio.open(cog) as file:
+        assert "SIMULATED" in file.tags()["PHUSA_SIMULATED"]
+    assert "SIMULATED" in (small.config.parent / "store" / "catalog.json").read_text()
 
 
 def test_targets_may_be_absent_for_scenes_and_features(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
