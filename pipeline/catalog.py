@@ -195,14 +195,20 @@ def _items(node: pystac.Catalog, collections: tuple[str, ...]) -> Iterator[pysta
 
 def _absolute(record: dict[str, Any], base: str | None) -> dict[str, Any]:
     """The record with its relative asset addresses made absolute."""
-    own = base or next((link["href"] for link in record.get("links", []) if link.get("rel") == "self"), "")
-    for asset in (record.get("assets") or {}).values():
-        href = str(asset.get("href", ""))
-        if urlsplit(href).scheme or href.startswith("/"):
+    links, assets = record.get("links"), record.get("assets")
+    own = base or next((str(link.get("href")) for link in _objects(links) if link.get("rel") == "self"), "")
+    for asset in _objects(list(assets.values()) if isinstance(assets, dict) else None):
+        href = asset.get("href")
+        if not isinstance(href, str) or not href or ":" in href.split("/")[0] or href.startswith("/"):
             continue
         remote = urlsplit(own).scheme in ("http", "https")
         asset["href"] = urljoin(own, href) if remote else str((_path(own).parent / href).resolve())
     return record
+
+
+def _objects(values: Any) -> list[dict[str, Any]]:
+    """Those members of a foreign list that are JSON objects."""
+    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
 
 
 def _path(url: str) -> Path:

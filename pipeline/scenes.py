@@ -15,7 +15,7 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
+from features.bands import BANDS, RADAR
 from pipeline.errors import InputError
 from pipeline.files import write_aside
 
@@ -41,7 +41,7 @@ class Scene:
     nodata: float | None = None
     platform: str | None = None
     orbit: str | None = None
-    """Relative orbit or orbit direction: Sentinel-1 images are alike only within one."""
+    """Relative orbit, or orbit direction: Sentinel-1 images are alike only within one."""
     granule: str | None = None
     baseline: str | None = None
     cloud_percent: float | None = None
@@ -49,6 +49,13 @@ class Scene:
     """Addresses need the provider's short-lived token."""
     simulated: bool = False
     """Not a real image; every product made from it says so."""
+    pixel_m: tuple[tuple[str, float], ...] = ()
+    """(band, pixel size that the record claims), in units of its CRS."""
+    cloud_url: str = ""
+    """Address of the provider's cloud probability in percent, where it has one."""
+    s3_endpoint: str = ""
+    connections: int = 0
+    """Most connections at a time that its provider allows; 0 is no limit."""
 
     @cached_property
     def geometry(self) -> BaseGeometry:
@@ -62,12 +69,23 @@ class Scene:
     def day(self) -> dt.date:
         """Solar day at the scene's centre: one pass of the satellite never spans two."""
         moment = dt.datetime.fromisoformat(self.datetime)
-        return (moment + dt.timedelta(hours=self.geometry.centroid.x / 15)).date()
+        return (moment + dt.timedelta(hours=self._longitude / 15)).date()
+
+    @property
+    def _longitude(self) -> float:
+        """Of the centre; of a scene cut at longitude 180 that of its UTM zone, or of its larger part."""
+        west, _, east, _ = self.geometry.bounds
+        if east - west <= 180:
+            return float(self.geometry.centroid.x)
+        if self.epsg and self.epsg // 100 in (326, 327):
+            return self.epsg % 100 * 6 - 183.0
+        return float(max(shapely.get_parts(self.geometry), key=lambda g: g.area).centroid.x)
 
     @property
     def pass_key(self) -> tuple[str, str, str]:
         """Scenes with one key are one date: granules and datastrips of one pass."""
-        return (str(self.day), self.platform or "", self.orbit or "")
+        orbit = self.orbit or "" if self.sensor == RADAR else ""
+        return (str(self.day), self.platform or "", orbit)
 
     @property
     def identity(self) -> str:
@@ -140,7 +158,9 @@ class Scenes:
 
 def _scene(row: dict[str, Any]) -> Scene:
     """A scene from its record in a list. Raises ValueError where a part of it cannot be used."""
-    scene = Scene(**{**row, "assets": tuple((str(band), str(url)) for band, url in row["assets"])})
+    row = {**row, "assets": tuple((str(band), str(url)) for band, url in row["assets"])}
+    row["pixel_m"] = tuple((str(band), float(size)) for band, size in row.get("pixel_m", ()))
+    scene = Scene(**row)
     if scene.sensor not in set(BANDS.values()):
         raise ValueError(f"scene {scene.id!r} is of unknown sensor {scene.sensor!r}")
     try:
