@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
@@ -84,6 +84,7 @@ def _nothing(source: Source, season: Season, place: BaseGeometry, dropped: list[
 def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]) -> Iterator[Scene]:
     locate = providers.locator(source.provider)
     for record in _records(source, season, place):
+        scene = None
         try:
             scene = providers.scene(record, source.sensor, source.provider, locate)
             if not SENSORS[source.sensor].timeless and scene.day not in season:
@@ -96,7 +97,14 @@ def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dr
                 )
             yield scene
         except Refused as refusal:
-            dropped.append(Dropped(str(record.get("id")), source.sensor, str(refusal)))
+            identity = str(record.get("id")) if isinstance(record, Mapping) else ""
+            dropped.append(
+                _dropped(scene, str(refusal)) if scene else Dropped(identity, source.sensor, str(refusal))
+            )
+
+
+def _dropped(scene: Scene, reason: str) -> Dropped:
+    return Dropped(scene.id, scene.sensor, reason, str(scene.day), scene.platform, scene.orbit)
 
 
 def _newest(scenes: list[Scene], dropped: list[Dropped]) -> list[Scene]:
@@ -110,7 +118,7 @@ def _newest(scenes: list[Scene], dropped: list[Dropped]) -> list[Scene]:
         for older in [s for s in same if _same_image(s, scene)]:
             same.remove(older)
             reason = f"processed again: {scene.id} has baseline {scene.baseline}"
-            dropped.append(Dropped(older.id, older.sensor, reason))
+            dropped.append(_dropped(older, reason))
         same.append(scene)
     return [scene for same in kept.values() for scene in same]
 

@@ -101,6 +101,9 @@ class Dropped:
     id: str
     sensor: str
     reason: str
+    datetime: str = ""
+    platform: str | None = None
+    orbit: str | None = None
 
 
 @dataclass(frozen=True)
