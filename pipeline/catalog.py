@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
@@ -16,11 +17,10 @@ import shapely
 from pystac.stac_io import DefaultStacIO
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import OPTICAL
 from pipeline import providers
 from pipeline.errors import InputError
 from pipeline.providers import ApiProvider, Provider, Record, Refused, StaticProvider
-from pipeline.scenes import Dropped, Scene, Scenes
+from pipeline.scenes import Dropped, Scene, Scenes, image_key
 from pipeline.season import Season
 from pipeline.sensors import SENSORS
 
@@ -50,6 +50,8 @@ class Source(Protocol):
     @property
     def provider(self) -> Provider: ...
     @property
+    def fallback(self) -> Provider | None: ...
+    @property
     def max_cloud_percent(self) -> float: ...
 
 
@@ -60,15 +62,55 @@ def search(sources: Sequence[Source], season: Season, place: BaseGeometry) -> Sc
     """
     kept: list[Scene] = []
     dropped: list[Dropped] = []
+    where: dict[str, str] = {}
     for source in sources:
-        found = list(_parse(source, season, place, dropped))
-        found = _newest(found, dropped)
+        found, address = _found(source, season, place, dropped)
         if not found:
             raise InputError(_nothing(source, season, place, dropped))
+        where[source.sensor] = address
         kept += found
     kept.sort(key=lambda s: (s.sensor, s.datetime, s.id))
-    where = {source.sensor: source.provider.address for source in sources}
     return Scenes(season.name, where, tuple(kept), tuple(dropped))
+
+
+def _found(
+    source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]
+) -> tuple[list[Scene], str]:
+    """The scenes of one source, each with its copies at the fallback; images that only the fallback
+    lists are taken from there. Where the first catalogue does not answer the fallback's stands for it."""
+    address = source.provider.address
+    other: list[Scene] = []
+    lost: InputError | None = None
+    try:
+        found = _newest(list(_parse(source, source.provider, season, place, dropped)), dropped)
+    except InputError as error:
+        if source.fallback is None:
+            raise
+        found, lost = [], error
+    if source.fallback:
+        try:
+            other = _newest(list(_parse(source, source.fallback, season, place, dropped)), dropped)
+        except InputError as error:
+            if lost:
+                raise InputError(f"{lost}; and its fallback: {error}") from None
+            log.warning("the fallback does not answer: %s", error)
+        if lost:
+            address = source.fallback.address
+            log.warning("%s; its fallback is read", lost)
+    return _with_copies(found, other), address
+
+
+def _with_copies(found: list[Scene], other: list[Scene]) -> list[Scene]:
+    copies: dict[tuple[str, ...], list[Scene]] = {}
+    for scene in other:
+        copies.setdefault(image_key(scene), []).append(scene)
+    taken: set[Scene] = set()
+    kept = []
+    for scene in found:
+        same = [s for s in copies.get(image_key(scene), ()) if _same_image(s, scene)]
+        taken.update(same)
+        kept.append(replace(scene, alternates=tuple(same)))
+    return kept + [s for s in other if s not in taken]
 
 
 def _nothing(source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]) -> str:
@@ -81,12 +123,14 @@ def _nothing(source: Source, season: Season, place: BaseGeometry, dropped: list[
     )
 
 
-def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]) -> Iterator[Scene]:
-    locate = providers.locator(source.provider)
-    for record in _records(source, season, place):
+def _parse(
+    source: Source, provider: Provider, season: Season, place: BaseGeometry, dropped: list[Dropped]
+) -> Iterator[Scene]:
+    locate = providers.locator(provider)
+    for record in _records(source, provider, season, place):
         scene = None
         try:
-            scene = providers.scene(record, source.sensor, source.provider, locate)
+            scene = providers.scene(record, source.sensor, provider, locate)
             if not SENSORS[source.sensor].timeless and scene.day not in season:
                 continue
             if not scene.geometry.intersects(place):
@@ -111,10 +155,7 @@ def _newest(scenes: list[Scene], dropped: list[Dropped]) -> list[Scene]:
     """One scene an image: where an image was processed twice, the newest baseline stays."""
     kept: dict[tuple[str, ...], list[Scene]] = {}
     for scene in sorted(scenes, key=lambda s: (float(s.baseline or 0), s.collection, s.id)):
-        key: tuple[str, ...] = (scene.id,)
-        if scene.sensor == OPTICAL and scene.granule:
-            key = (scene.platform or "", scene.granule, str(scene.day))
-        same = kept.setdefault(key, [])
+        same = kept.setdefault(image_key(scene), [])
         for older in [s for s in same if _same_image(s, scene)]:
             same.remove(older)
             reason = f"processed again: {scene.id} has baseline {scene.baseline}"
@@ -129,9 +170,8 @@ def _same_image(a: Scene, b: Scene) -> bool:
     return bool(shared > 0.5 * min(a.geometry.area, b.geometry.area))
 
 
-def _records(source: Source, season: Season, place: BaseGeometry) -> Iterator[Record]:
+def _records(source: Source, provider: Provider, season: Season, place: BaseGeometry) -> Iterator[Record]:
     """STAC items as JSON with absolute asset addresses."""
-    provider = source.provider
     collections = provider.collections_of(source.sensor)
     if isinstance(provider, StaticProvider):
         yield from _static(provider, collections)

@@ -8,7 +8,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -216,7 +217,7 @@ def _looks(
         looks[job.scene] = _Look(
             job.scene, dates[job.scene], np.packbits(clear), (scl[inner] * clear)[guard.thin(clear.shape)]
         )
-        reader.note(job.scene, SCL, "used", share=float(clear.mean()))
+        reader.note(job.scene, SCL, "used", "", job.via, float(clear.mean()))
         if not clear.any():
             kind = ledger.CLOUD if scl[inner].any() else ledger.NODATA
             stack.reads += len(bands)
@@ -245,8 +246,8 @@ def _paste(reader: _Reader, looks: Sequence[_Look], bands: Sequence[str]) -> Non
     reads = reader.read(jobs)
     for look in wanted:
         need = _unpacked(needs[look.scene][0], stack.geobox)
-        pixels = {job.band: (job.geobox, numbers) for job, numbers in (next(reads) for _ in bands)}
-        _place(reader, look, need, {b: v for b, v in pixels.items() if v[1] is not None})
+        found = [next(reads) for _ in bands]
+        _place(reader, look, need, [(job, numbers) for job, numbers in found if numbers is not None])
 
 
 def _need(stack: Stack, look: _Look, bands: Sequence[str]) -> NDArray[np.bool_]:
@@ -269,16 +270,16 @@ def _part(geobox: GeoBox, need: NDArray[np.bool_]) -> GeoBox:
 
 
 def _place(
-    reader: _Reader, look: _Look, need: NDArray[np.bool_], pixels: dict[str, tuple[GeoBox, Any]]
+    reader: _Reader, look: _Look, need: NDArray[np.bool_], pixels: Sequence[tuple[_Job, NDArray[Any]]]
 ) -> None:
     stack, scene = reader.stack, look.scene
     thin, seen = guard.thin(need.shape), {}
     values = {}
-    for band, (part, numbers) in pixels.items():
-        at = _inside(stack.geobox, part)
-        value = _harmonise(numbers, scene.offset)
+    for job, numbers in pixels:
+        band, at = job.band, _inside(stack.geobox, job.geobox)
+        value = _harmonise(numbers, job.actual.offset)
         value *= need[at]
-        values[band] = at, value
+        values[band] = at, value, job.via
         whole = np.zeros(need.shape, np.uint16) if value.shape != need.shape else value
         whole[at] = value
         seen[band] = whole[thin]
@@ -287,11 +288,11 @@ def _place(
         reader.lose(scene, values, Fault("radiometric guard", against))
         return
     share = float(need.mean())
-    for band, (at, value) in values.items():
+    for band, (at, value, via) in values.items():
         target = stack.arrays[band][look.t][at]
         np.copyto(target, value, where=target == 0)
         if value.any():
-            reader.note(scene, band, "used", share=share)
+            reader.note(scene, band, "used", "", via, share)
         else:
             reader.note(scene, band, "read", ledger.NODATA, "no seen pixel")
 
@@ -347,7 +348,7 @@ def _radar(reader: _Reader, scenes: Sequence[Scene], bands: Sequence[str], count
         fill = seen & np.isnan(target)
         np.copyto(target, power, where=fill)
         if fill.any():
-            reader.note(job.scene, job.band, "used", share=float(fill.mean()))
+            reader.note(job.scene, job.band, "used", "", job.via, float(fill.mean()))
         elif seen.any():
             reader.note(job.scene, job.band, "read", ledger.DUPLICATE, "another slice has these pixels")
         else:
@@ -392,14 +393,20 @@ class _Job:
     geobox: GeoBox
     sensor: Sensor
     nodata: float
+    source: Scene | None = None
+    """The copy of the scene that is read instead."""
 
     @property
-    def url(self) -> str:
-        return self.scene.urls[self.band]
+    def actual(self) -> Scene:
+        return self.source or self.scene
 
     @property
     def remote(self) -> bool:
-        return "://" in self.scene.urls.get(self.band, "")
+        return "://" in self.actual.urls.get(self.band, "")
+
+    @property
+    def via(self) -> str:
+        return f"read from the fallback: {self.source.id}" if self.source else ""
 
 
 @dataclass
@@ -430,11 +437,23 @@ class _Reader:
             try:
                 yield job, _pixels(job, ready)
             except Fault as fault:
+                if elsewhere := _elsewhere(job):
+                    yield elsewhere
+                    continue
                 place = job.scene.urls.get(job.band, "")
                 self.lose(
                     job.scene, [job.band], Fault(fault.cause, f"{place}: {fault}" if place else str(fault))
                 )
                 yield job, None
+
+
+def _elsewhere(job: _Job) -> tuple[_Job, NDArray[Any]] | None:
+    """The read done on a copy of the scene, if one can be read."""
+    for copy in job.scene.alternates:
+        other = replace(job, source=copy)
+        with suppress(Fault):
+            return other, _pixels(other, None)
+    return None
 
 
 def _ahead(jobs: Iterable[_Job]) -> Iterator[tuple[_Job, Future[Raster] | None]]:
@@ -465,11 +484,11 @@ def _flights(process: int) -> ThreadPoolExecutor:
 
 def _prepare(job: _Job) -> Raster:
     """The job's file, open, found to be what its record says, its bytes brought. Raises Fault."""
-    if job.band not in job.scene.urls:
+    scene = job.actual
+    if job.band not in scene.urls:
         raise Fault("missing asset", "the record has no such asset")
-    scene = job.scene
     try:
-        raster = open_raster(job.url, Access(scene.sign, scene.s3_endpoint, scene.connections))
+        raster = open_raster(scene.urls[job.band], Access(scene.sign, scene.s3_endpoint, scene.connections))
     except (OSError, ValueError, RasterioError) as error:
         raise _fault(error) from None
     try:
@@ -504,7 +523,7 @@ def _fault(error: BaseException) -> Fault:
 
 def _check(file: Any, job: _Job) -> str:
     """The resampling for an asset, after a look at what the file really is. Raises Fault."""
-    scene, sensor = job.scene, job.sensor
+    scene, sensor = job.actual, job.sensor
     if sensor.name == OPTICAL and np.dtype(file.dtypes[0]).kind not in "ui":
         raise Fault("wrong grid", f"it holds {file.dtypes[0]}; expected whole numbers")
     if file.crs is None:

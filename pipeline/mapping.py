@@ -17,6 +17,7 @@ from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from pipeline import product
+from pipeline.ledger import Entry
 from pipeline.load import Loss, Stack, load
 from pipeline.raster import read_onto
 from pipeline.scenes import Scene
@@ -54,6 +55,7 @@ class BlockResult:
     """Target name -> stored int16 (band, y, x); or ``features`` -> float32 (feature, y, x)."""
     reads: int
     losses: tuple[Loss, ...]
+    ledger: tuple[Entry, ...] = ()
 
 
 def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
@@ -68,7 +70,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
         layers: dict[str, NDArray[Any]] = dict(bundle.predict(cube))
         layers |= {"clear_dates": stack.clear_dates, "reason": reason}
         arrays[bundle.target.name] = product.encode(layers, product.bands_of(bundle.target))
-    return BlockResult(arrays, stack.reads, tuple(stack.losses))
+    return BlockResult(arrays, stack.reads, tuple(stack.losses), tuple(stack.ledger))
 
 
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
@@ -76,7 +78,7 @@ def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     stack = _load(task, [spec])
     cube = features.block(stack.arrays, spec, dates=stack.dates)
     cube[:, _outside(task) | _masked(task)] = np.nan
-    return BlockResult({"features": cube}, stack.reads, tuple(stack.losses))
+    return BlockResult({"features": cube}, stack.reads, tuple(stack.losses), tuple(stack.ledger))
 
 
 def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:

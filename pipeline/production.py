@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import losses, mapping, runner
+from pipeline import ledger, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
@@ -76,9 +76,12 @@ def map_season(
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
     state.write(work, season)
+    found.write(scenes_file(work, season))
     try:
         with scratch_folder(work / "scratch") as scratch:
-            _map_tiles(waiting, bundles, store, client, scratch, report, progress)
+            _map_tiles(
+                waiting, bundles, store, client, scratch, report, progress, ledger.folder(work, season)
+            )
     finally:
         replace(state, failed=tuple(report.failed)).write(work, season)
     return report
@@ -92,6 +95,7 @@ def _map_tiles(
     scratch: Path,
     report: MapReport,
     progress: Progress,
+    tables: Path,
 ) -> None:
     owner = {task.name: tile_plan for tile_plan in waiting for task in tile_plan.tasks}
     tasks = [task for tile_plan in waiting for task in tile_plan.tasks]
@@ -105,6 +109,7 @@ def _map_tiles(
             del assemblies[name]
             report.losses += assembly.losses
             report.failed += assembly.failures
+            ledger.write(assembly.ledger, tables / f"{name}.parquet")
             report.computed += assembly.store(store)
         progress(done, len(tasks))
 
@@ -120,6 +125,7 @@ class _Assembly:
         self.missing = len(tile_plan.tasks)
         self.reads = 0
         self.losses: list[Loss] = []
+        self.ledger: list[ledger.Entry] = []
         self.error = ""
 
     def add(self, outcome: runner.Outcome[BlockTask, BlockResult]) -> None:
@@ -129,6 +135,7 @@ class _Assembly:
             return
         self.reads += outcome.result.reads
         self.losses += outcome.result.losses
+        self.ledger += outcome.result.ledger
         for target, stored in outcome.result.arrays.items():
             self.writers[target].write(outcome.task.offset, stored)
 
@@ -184,6 +191,11 @@ def publish(config: Config, season: Season, store: Store) -> Release:
     return store.publish(season, records)
 
 
+def scenes_file(work: Path, season: Season) -> Path:
+    """The list of images that a season's last run used."""
+    return work / "scenes" / f"{season.slug}.json"
+
+
 _STALE = "the config or a trained model changed since it was mapped"
 
 
@@ -211,6 +223,8 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         else:
             missing.append(f"{tile}_{target}")
     share = losses.of_records(done)
+    listed = scenes_file(work, season)
+    scenes = Scenes.read(listed) if listed.is_file() else None
     return {
         "planned": state is not None,
         "stale": state is not None and state.inputs != inputs_digest(config, season, work),
@@ -220,4 +234,7 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         "published": len(store.published(season)),
         "loss_percent": share,
         "refused": share > config.max_loss_percent,
+        "ledger": ledger.summary(work, season),
+        "records_dropped": scenes.reasons if scenes else {},
+        "gaps": ledger.gaps(scenes, season) if scenes else [],
     }

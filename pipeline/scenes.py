@@ -16,8 +16,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from features.bands import BANDS, RADAR
+from pipeline import frozen
 from pipeline.errors import InputError
-from pipeline.files import write_aside
+from pipeline.files import aside, write_aside
 
 FORMAT = "phusa-scenes-1"
 
@@ -56,6 +57,8 @@ class Scene:
     s3_endpoint: str = ""
     connections: int = 0
     """Most connections at a time that its provider allows; 0 is no limit."""
+    alternates: tuple[Scene, ...] = ()
+    """The same image from the source's fallback, read where this one's files cannot be."""
 
     @cached_property
     def geometry(self) -> BaseGeometry:
@@ -133,21 +136,49 @@ class Scenes:
     def digest(self) -> str:
         return digest(self.kept)
 
+    def since(self, old: Scenes) -> dict[str, list[str]]:
+        """Ids of the images that were added, that went, and that were processed again since ``old``."""
+        before, now = _by_image(old.kept), _by_image(self.kept)
+        again = [
+            k for k in now if k in before and {s.identity for s in now[k]} != {s.identity for s in before[k]}
+        ]
+        return {
+            "added": sorted(s.id for k in now.keys() - before.keys() for s in now[k]),
+            "gone": sorted(s.id for k in before.keys() - now.keys() for s in before[k]),
+            "reprocessed": sorted(s.id for k in again for s in now[k]),
+        }
+
     def write(self, path: Path) -> None:
+        """As stac-geoparquet where the name ends so, else as JSON."""
+        if path.suffix == ".parquet":
+            with aside(path) as temporary:
+                frozen.write(self, temporary)
+            return
         content = {"format": FORMAT, **asdict(self)}
         write_aside(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> Scenes:
         """Raises InputError where the file is not one that ``write`` made."""
+        content: dict[str, Any]
         try:
-            content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            if path.suffix == ".parquet":
+                content = frozen.read(path)
+            else:
+                content = json.loads(path.read_text(encoding="utf-8"))
             if content.pop("format") != FORMAT:
                 raise ValueError(f"format is not {FORMAT}")
             kept = tuple(_scene(row) for row in content["kept"])
             dropped = tuple(Dropped(**row) for row in content["dropped"])
             return cls(content["season"], content["provider"], kept, dropped)
-        except (OSError, ValueError, KeyError, TypeError, shapely.errors.GEOSException) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            shapely.errors.GEOSException,
+        ) as error:
             raise InputError(f"{path} is not a list of scenes made by `phusa scenes`: {error}") from None
 
     def need(self, sensors: Iterable[str]) -> None:
@@ -162,6 +193,7 @@ class Scenes:
 def _scene(row: dict[str, Any]) -> Scene:
     """A scene from its record in a list. Raises ValueError where a part of it cannot be used."""
     row = {**row, "assets": tuple((str(band), str(url)) for band, url in row["assets"])}
+    row["alternates"] = tuple(_scene(other) for other in row.get("alternates", ()))
     row["pixel_m"] = tuple((str(band), float(size)) for band, size in row.get("pixel_m", ()))
     scene = Scene(**row)
     if scene.sensor not in set(BANDS.values()):
@@ -173,6 +205,20 @@ def _scene(row: dict[str, Any]) -> Scene:
     if empty:
         raise ValueError(f"scene {scene.id!r} has an empty footprint")
     return scene
+
+
+def image_key(scene: Scene) -> tuple[str, ...]:
+    """What one image is known by, whoever processed and delivers it."""
+    if scene.granule:
+        return (scene.sensor, scene.platform or "", scene.granule, str(scene.day))
+    return (scene.sensor, scene.id)
+
+
+def _by_image(scenes: Iterable[Scene]) -> dict[tuple[str, ...], list[Scene]]:
+    found: dict[tuple[str, ...], list[Scene]] = {}
+    for scene in scenes:
+        found.setdefault(image_key(scene), []).append(scene)
+    return found
 
 
 def digest(scenes: Iterable[Scene]) -> str:
