@@ -14,10 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 _VISIBLE = ("blue", "green", "red")
-_INFRARED = ("swir16", "swir22")
 VEGETATION, BARE, WATER = 4, 5, 6
 #: Offset of ESA's products, in stored numbers.
 OFFSET = 1000
+#: Band, ground that is dark in it, and the reflectance that the darkest twentieth of it never has.
+#: Sparse vegetation shows its soil in the red, so blue is asked first.
+_DARK = (
+    ("blue", VEGETATION, "vegetation", 1000),
+    ("red", VEGETATION, "vegetation", 1300),
+    ("swir16", WATER, "water", 1000),
+    ("swir22", WATER, "water", 1000),
+)
 #: Fewest pixels, and share of them at the clip, that speak against a scene.
 ENOUGH, CLIPPED = 100, 0.5
 #: Pixels along an axis that are looked at.
@@ -39,21 +46,22 @@ def judge(bands: Mapping[str, NDArray[np.uint16]], scl: NDArray[np.uint8]) -> st
     clear.
     """
     land = np.isin(scl, (VEGETATION, BARE))
-    for name in (*_VISIBLE, *_INFRARED):
+    for name in (*_VISIBLE, "swir16", "swir22"):
         if name not in bands:
             continue
         seen = bands[name][land & (bands[name] > 0)]
         if len(seen) >= ENOUGH and float((seen == 1).mean()) > CLIPPED:
             share = 100 * float((seen == 1).mean())
             return f"{share:.0f} % of the land is at the clip of 1 in {name}: the offset was taken twice"
-    for names, ground, what in ((_VISIBLE, VEGETATION, "vegetation"), (_INFRARED, WATER, "water")):
-        for name in (n for n in names if n in bands and n != "green"):
-            seen = bands[name][(scl == ground) & (bands[name] > 0)]
-            if len(seen) >= ENOUGH and (dark := float(np.percentile(seen, 5))) > OFFSET:
-                return (
-                    f"the darkest {what} has reflectance {dark / 10000:.3f} in {name}: "
-                    "the offset was not taken off"
-                )
+    for name, ground, what, bound in _DARK:
+        if name not in bands or (name == "red" and "blue" in bands):
+            continue
+        seen = bands[name][(scl == ground) & (bands[name] > 0)]
+        if len(seen) >= ENOUGH and (dark := float(np.percentile(seen, 5))) > bound:
+            return (
+                f"the darkest {what} has reflectance {dark / 10000:.3f} in {name}: "
+                "the offset was not taken off"
+            )
     return ""
 
 

@@ -283,8 +283,10 @@ def _place(
         whole = np.zeros(need.shape, np.uint16) if value.shape != need.shape else value
         whole[at] = value
         seen[band] = whole[thin]
-    against = guard.judge(seen, look.scl)
-    if against:
+    kind = (scene.day, scene.platform, *_processing(scene))
+    against = reader.refused.get(kind) or guard.judge(seen, look.scl)
+    if against:  # granules of one pass were processed alike: what one shows holds for the next
+        reader.refused[kind] = against
         reader.lose(scene, values, Fault("radiometric guard", against))
         return
     share = float(need.mean())
@@ -307,7 +309,7 @@ def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
 def _check_steps(reader: _Reader, passes: Sequence[Sequence[Scene]], bands: Sequence[str]) -> None:
     """Drop dates that stand an offset away from those processed otherwise."""
     stack = reader.stack
-    groups = [(s.collection, s.offset, float(s.baseline or 0) >= 4) for s in (group[0] for group in passes)]
+    groups = [_processing(group[0]) for group in passes]
     if len(set(groups)) < 2:
         return
     y, x = guard.thin(stack.geobox.shape.yx)
@@ -318,6 +320,11 @@ def _check_steps(reader: _Reader, passes: Sequence[Sequence[Scene]], bands: Sequ
             reader.lose(scene, bands, Fault("radiometric guard", against))
         for band in bands:
             stack.arrays[band][t] = 0
+
+
+def _processing(scene: Scene) -> tuple[str, int, bool]:
+    """Scenes of which this is alike have one radiometry."""
+    return scene.collection, scene.offset, float(scene.baseline or 0) >= 4
 
 
 def _harmonise(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
@@ -415,6 +422,8 @@ class _Reader:
 
     stack: Stack
     where: str
+    refused: dict[tuple[object, ...], str] = field(default_factory=dict)
+    """Passes that the guard refused, and what was seen."""
 
     def note(
         self, scene: Scene, band: str, state: str, reason: str = "", detail: str = "", share: float = 0.0
