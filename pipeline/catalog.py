@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,8 +14,9 @@ import pystac
 import pystac_client
 import requests
 import shapely
-from pystac.stac_io import DefaultStacIO
+from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
+from urllib3.util import Retry
 
 from pipeline import providers
 from pipeline.errors import InputError
@@ -26,6 +27,8 @@ from pipeline.sensors import SENSORS
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 60
+#: Deepest tree of links, and largest answer, that are followed.
+MAX_DEPTH, MAX_JSON = 32, 64 << 20
 #: Services refuse geometries of many thousand points.
 MAX_SEARCH_POINTS = 400
 COARSE_DEGREES = 0.05
@@ -36,6 +39,7 @@ _TROUBLE = (
     KeyError,
     TypeError,
     AttributeError,
+    RecursionError,
     pystac.STACError,
     pystac.STACTypeError,
     requests.RequestException,
@@ -184,7 +188,12 @@ def _api(
     provider: ApiProvider, collections: Iterable[str], interval: str | None, place: BaseGeometry
 ) -> Iterator[Record]:
     try:
-        client = pystac_client.Client.open(provider.url, timeout=TIMEOUT_S)
+        again = Retry(
+            6, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+            retry_after_max=TIMEOUT_S,
+        )  # fmt: skip
+        how = StacApiIO(max_retries=again, timeout=TIMEOUT_S, request_modifier=_only_at(provider.url))
+        client = pystac_client.Client.open(provider.url, stac_io=how)
         offered = {c.id for c in client.get_collections()}
         asked = [c for c in collections if c in offered]
         if not asked:
@@ -202,6 +211,18 @@ def _api(
             yield _absolute(record, None)
     except (pystac_client.exceptions.APIError, *_TROUBLE) as error:
         raise InputError(f"the STAC API {provider.url} does not answer as one: {_short(error)}") from None
+
+
+def _only_at(url: str) -> Callable[[requests.Request], None]:
+    """A check of every request to a STAC API: links of its answers do not lead elsewhere."""
+    home = urlsplit(url)
+
+    def check(request: requests.Request) -> None:
+        there = urlsplit(str(request.url))
+        if there.hostname != home.hostname:
+            raise ValueError(f"a link leaves the service: {there.scheme}://{there.netloc}")
+
+    return check
 
 
 def _coarse(place: BaseGeometry) -> BaseGeometry:
@@ -222,23 +243,34 @@ def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[
             )
         root = Path(root).resolve().as_uri()  # as a plain path, # and ? would cut it short
     try:
-        catalog = pystac.Catalog.from_file(root, stac_io=_GuardedIO(root))
-        catalog.set_root(catalog)  # links are resolved by the root's reader, and the guard is that
-        for item in _items(catalog, collections):
-            record = item.to_dict(include_self_link=False, transform_hrefs=False)
-            if record.get("collection") in collections:
-                yield _absolute(record, item.get_self_href())
+        yield from _walk(_Reader(root), root, collections, ())
     except _TROUBLE as error:
         raise InputError(f"the catalogue {provider.catalog} cannot be read: {_short(error)}") from None
 
 
-def _items(node: pystac.Catalog, collections: tuple[str, ...]) -> Iterator[pystac.Item]:
+def _walk(
+    reader: _Reader, href: str, collections: tuple[str, ...], above: tuple[str, ...]
+) -> Iterator[Record]:
     """Items below a node, without opening collections that are not asked for."""
-    if isinstance(node, pystac.Collection) and node.id not in collections:
+    node = json.loads(reader.read(href))
+    if not isinstance(node, dict) or "stac_version" not in node or "links" not in node:
+        raise ValueError(f"{href} is neither a catalogue nor a collection")
+    if href in above or len(above) > MAX_DEPTH:
+        raise ValueError(f"{href} lies below itself, or too deep")
+    if (node.get("type") == "Collection" or "extent" in node) and node.get("id") not in collections:
         return
-    yield from node.get_items()
-    for child in node.get_children():
-        yield from _items(child, collections)
+    for link in _objects(node["links"]):
+        if link.get("rel") not in ("item", "child"):
+            continue
+        target = urljoin(href, str(link.get("href")))
+        if link["rel"] == "child":
+            yield from _walk(reader, target, collections, (*above, href))
+            continue
+        record = json.loads(reader.read(target))
+        if not isinstance(record, dict):
+            raise ValueError(f"{target} is not an item")
+        if record.get("collection") in collections:
+            yield _absolute(record, target)
 
 
 def _absolute(record: dict[str, Any], base: str | None) -> dict[str, Any]:
@@ -264,14 +296,13 @@ def _path(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
-class _GuardedIO(DefaultStacIO):
-    """Follows links only where the catalogue lives: its own host, or files below its own folder."""
+class _Reader:
+    """Reads only where the catalogue lives: its own host, or files below its own folder."""
 
     def __init__(self, root: str) -> None:
-        super().__init__()
         self.root = root
 
-    def read_text_from_href(self, href: str) -> str:
+    def read(self, href: str) -> str:
         home, there = urlsplit(self.root), urlsplit(href)
         if (there.scheme, there.netloc) != (home.scheme, home.netloc):
             raise ValueError(f"a link leaves the catalogue: {href}")
@@ -280,9 +311,16 @@ class _GuardedIO(DefaultStacIO):
             if not path.resolve().is_relative_to(_path(self.root).parent):
                 raise ValueError(f"a link leaves the catalogue's folder: {href}")
             return path.read_text(encoding="utf-8")
-        answer = requests.get(href, timeout=TIMEOUT_S)
-        answer.raise_for_status()
-        return answer.text
+        with requests.get(href, timeout=TIMEOUT_S, allow_redirects=False, stream=True) as answer:
+            answer.raise_for_status()
+            if answer.is_redirect:
+                raise ValueError(f"{href} is redirected to {answer.headers['Location']}; name that address")
+            body = bytearray()
+            for part in answer.iter_content(1 << 20):
+                body += part
+                if len(body) > MAX_JSON:
+                    raise ValueError(f"{href} is larger than {MAX_JSON} bytes")
+        return body.decode("utf-8")
 
 
 def _short(error: BaseException) -> str:

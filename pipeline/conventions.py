@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import shapely
-from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from features.bands import DEM, OPTICAL, RADAR
+from pipeline.grid import cut_at_180
 from pipeline.scenes import Scene
 from pipeline.sensors import CLOUD, SCL, SENSORS
 
@@ -375,7 +375,7 @@ def _footprint(geometry: Any) -> str:
         shape = shapely.force_2d(shapely.from_geojson(json.dumps(geometry)))
         west, south, east, north = shape.bounds
         inside = -360 <= west <= east <= 360 and -90 <= south <= north <= 90
-        shape = _polygons(_split_at_180(shape) if inside else shape)
+        shape = _polygons(cut_at_180(shape) if inside else shape)
     except (TypeError, ValueError, RecursionError, shapely.errors.GEOSException) as error:
         raise Refused(f"no usable geometry: {str(error)[:100]}") from None
     if not inside or shape.is_empty or not shape.area > 0:
@@ -386,27 +386,6 @@ def _footprint(geometry: Any) -> str:
 def _polygons(shape: BaseGeometry) -> BaseGeometry:
     parts = [g for g in shapely.get_parts(shapely.make_valid(shape)) if g.geom_type.endswith("Polygon")]
     return shapely.union_all(parts)
-
-
-def _split_at_180(shape: BaseGeometry) -> BaseGeometry:
-    """No image is half the globe wide: what seems so crosses longitude 180 (RFC 7946, 3.1.9)."""
-    parts = []
-    for part in shapely.get_parts(shape):
-        west, _, east, _ = part.bounds
-        if east - west > 180:
-            part = shapely.transform(part, _eastward)
-            west, _, east, _ = part.bounds
-        for turn in (-360, 0, 360):
-            if west + turn < 180 and east + turn > -180:
-                moved = shapely.make_valid(translate(part, xoff=turn))
-                parts.append(shapely.intersection(moved, shapely.box(-180, -90, 180, 90)))
-    return shapely.union_all(parts)
-
-
-def _eastward(xy: Any) -> Any:
-    xy = xy.copy()
-    xy[:, 0] %= 360
-    return xy
 
 
 def _utc(text: Any) -> str:

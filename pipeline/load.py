@@ -28,6 +28,7 @@ from rasterio.warp import transform_bounds
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
 from pipeline import guard, ledger
+from pipeline.grid import cut_at_180
 from pipeline.ledger import Entry, entry
 from pipeline.raster import GDAL, Raster, cause, open_raster
 from pipeline.remote import Access, Fault
@@ -132,7 +133,7 @@ def _options() -> dict[str, str]:
 
 
 def _outline(geobox: GeoBox) -> shapely.Geometry:
-    return geobox.extent.to_crs("EPSG:4326", resolution=geobox.resolution.x * 64).geom
+    return cut_at_180(geobox.extent.to_crs("EPSG:4326", resolution=geobox.resolution.x * 64).geom)
 
 
 def _covered(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
@@ -547,7 +548,9 @@ def _check(file: Any, job: _Job) -> str:
         raise Fault(
             "wrong grid", f"its pixels are {size:g} m; {job.band} has {_PIXEL_M.get(job.band, _COARSEST_M)}"
         )
-    if not shapely.box(*transform_bounds(file.crs, 4326, *file.bounds)).intersects(scene.geometry):
+    west, south, east, north = transform_bounds(file.crs, 4326, *file.bounds)
+    here = shapely.box(west, south, east if east >= west else east + 360, north)
+    if not cut_at_180(here).intersects(scene.geometry):
         raise Fault("wrong grid", "it lies elsewhere than the footprint of its record")
     finer = file.crs.is_projected and size < job.geobox.resolution.x * 0.75
     return "average" if finer and job.band != SCL else sensor.resampling

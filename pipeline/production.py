@@ -160,6 +160,16 @@ class _Assembly:
         return records
 
 
+def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
+    """What became of the images of a season's last run, from records to reads."""
+    told: dict[str, Any] = {"ledger": ledger.summary(work, season)}
+    path = scenes_file(work, season)
+    if path.is_file():
+        scenes = Scenes.read(path)
+        told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
+    return told
+
+
 def publish(config: Config, season: Season, store: Store) -> Release:
     """Publish what the last run of a season made: all of it, or nothing.
 
@@ -223,8 +233,6 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         else:
             missing.append(f"{tile}_{target}")
     share = losses.of_records(done)
-    listed = scenes_file(work, season)
-    scenes = Scenes.read(listed) if listed.is_file() else None
     return {
         "planned": state is not None,
         "stale": state is not None and state.inputs != inputs_digest(config, season, work),
@@ -234,7 +242,5 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         "published": len(store.published(season)),
         "loss_percent": share,
         "refused": share > config.max_loss_percent,
-        "ledger": ledger.summary(work, season),
-        "records_dropped": scenes.reasons if scenes else {},
-        "gaps": ledger.gaps(scenes, season) if scenes else [],
+        **(_acquisitions(work, season) if state else {}),
     }
