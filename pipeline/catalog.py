@@ -27,6 +27,8 @@ from pipeline.sensors import SENSORS
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 60
+#: Items asked for at a time.
+PAGE = 250
 #: Deepest tree of links, and largest answer, that are followed.
 MAX_DEPTH, MAX_JSON = 32, 64 << 20
 #: Services refuse geometries of many thousand points.
@@ -205,7 +207,7 @@ def _api(
             collections=asked,
             datetime=interval,
             intersects=json.loads(shapely.to_geojson(_coarse(place))),
-            limit=250,
+            limit=PAGE,
         )
         for record in found.items_as_dicts():
             yield _absolute(record, None)

@@ -108,7 +108,7 @@ def load(
     near = [s for s in scenes if s.geometry.intersects(outline)]
     stack = Stack(geobox, {}, {}, np.zeros(geobox.shape.yx, np.int16))
     reader = _Reader(stack, where)
-    with rasterio.Env(**_options()):
+    with rasterio.Env(**GDAL):
         for sensor in SENSORS.values():
             wanted = [b for b in bands if BANDS[b] == sensor.name]
             mine = [s for s in near if s.sensor == sensor.name]
@@ -125,11 +125,6 @@ def load(
             elif sensor.name == DEM:
                 _terrain(reader, mine, wanted)
     return stack
-
-
-def _options() -> dict[str, str]:
-    unsigned = {} if "AWS_ACCESS_KEY_ID" in os.environ else {"AWS_NO_SIGN_REQUEST": "YES"}
-    return GDAL | unsigned
 
 
 def _outline(geobox: GeoBox) -> shapely.Geometry:

@@ -18,7 +18,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from pipeline import tiff
+from pipeline import jp2, tiff
 from pipeline.grid import transformer
 from pipeline.remote import Access, Fault, RemoteFile
 
@@ -32,23 +32,17 @@ GDAL = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_NUM_THREADS": "1",
-    "GDAL_HTTP_MAX_RETRY": "4",
-    "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "GDAL_HTTP_CONNECTTIMEOUT": "20",
-    "GDAL_HTTP_LOW_SPEED_TIME": "60",
-    "GDAL_HTTP_LOW_SPEED_LIMIT": "100",
 }
-_JP2 = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 
 
 @dataclass
 class Raster:
-    """An open file; of a remote GeoTIFF only the parts that were brought."""
+    """An open file; of a remote one only the parts that were brought."""
 
     url: str
     file: Any
     remote: RemoteFile | None = None
-    layout: tiff.Layout | None = None
+    layout: tiff.Layout | jp2.Layout | None = None
 
     def close(self) -> None:
         self.file.close()
@@ -60,7 +54,7 @@ class Raster:
         source = _source_window(self.file, geobox, resampling)
         if source and self.remote and self.layout and self.remote.prefetch(self.layout.ranges(*source)):
             self.file.close()  # its read-ahead may hold what was not there yet
-            self.file = _opened(self.remote.path, "GTiff")
+            self.file = _opened(self.remote.path, self.file.driver)
 
     def read(self, geobox: GeoBox, dtype: str, nodata: float, resampling: str) -> NDArray[Any]:
         """The first band on ``geobox``, (y, x) of ``dtype``, ``nodata`` where it has no pixel.
@@ -106,11 +100,9 @@ def _remote(url: str, access: Access) -> Raster:
     remote = RemoteFile(url, access)
     try:
         start = remote.fetch(0, min(12, remote.size))
-        if _driver(start) == "JP2OpenJPEG":
-            remote.close()
-            return Raster(url, _opened_by_gdal(url, access))
-        layout = tiff.layout(remote.fetch)
-        return Raster(url, _opened(remote.path, "GTiff"), remote, layout)
+        driver = _driver(start)
+        layout = tiff.layout(remote.fetch) if driver == "GTiff" else jp2.layout(remote.fetch, remote.size)
+        return Raster(url, _opened(remote.path, driver), remote, layout)
     except ValueError as error:
         remote.close()
         raise Fault("unreadable", str(error)) from None
@@ -122,7 +114,7 @@ def _remote(url: str, access: Access) -> Raster:
 def _driver(start: bytes) -> str:
     if tiff.is_tiff(start):
         return "GTiff"
-    if start.startswith(_JP2):
+    if start.startswith(jp2.START):
         return "JP2OpenJPEG"
     raise Fault("unreadable", f"it is neither GeoTIFF nor JPEG 2000: it begins with {start!r}")
 
@@ -133,19 +125,6 @@ def _opened(path: str, driver: str) -> Any:
             return rasterio.open(path, driver=driver)
     except RasterioError as error:
         raise Fault("unreadable", cause(error)) from None
-
-
-def _opened_by_gdal(url: str, access: Access) -> Any:
-    """JPEG 2000 tells only while it is read where its tiles lie; what failed is not remembered."""
-    options = dict(GDAL)
-    if access.s3_endpoint:
-        options |= {"AWS_S3_ENDPOINT": access.s3_endpoint, "AWS_VIRTUAL_HOSTING": "FALSE"}
-    path = f"/vsis3/{url[5:]}" if url.startswith("s3://") else f"/vsicurl/{url}"
-    try:
-        with rasterio.Env(**options, CPL_VSIL_CURL_NON_CACHED=path):
-            return rasterio.open(path, driver="JP2OpenJPEG")
-    except RasterioError as error:
-        raise Fault("HTTP status", cause(error)) from None
 
 
 def cause(error: BaseException) -> str:

@@ -289,3 +289,52 @@ def test_a_provider_is_never_asked_by_more_than_it_allows(server: Faults, origin
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(lambda _: remote.get(url, 0, 10, Access(connections=3)), range(24)))
     assert most[0] == 3
+
+
+def test_jpeg_2000_is_read_over_http_and_s3_and_after_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 4000, (256, 256)).astype(np.uint16)
+    place = rasterio.Affine(10, 0, 500_000, 0, -10, 1_000_000)
+    (tmp_path / "eodata").mkdir()
+    with rasterio.open(
+        tmp_path / "eodata" / "a.jp2", "w", driver="JP2OpenJPEG", height=256, width=256, count=1, dtype="uint16",
+        crs="EPSG:32648", transform=place, QUALITY=100, REVERSIBLE="YES", BLOCKXSIZE=64, BLOCKYSIZE=64,
+    ) as file:  # fmt: skip
+        file.write(pixels, 1)
+    part = GeoBox((60, 50), place * rasterio.Affine.translation(40, 70), "EPSG:32648")
+
+    def read(url: str) -> np.ndarray:
+        raster = open_raster(url, Access(s3_endpoint="eodata.example"))
+        try:
+            return raster.read(part, "uint16", 0, "nearest")
+        finally:
+            raster.close()
+
+    with fault_server.serve(tmp_path) as server:
+        monkeypatch.setenv("AWS_S3_ENDPOINT", server.address.removeprefix("http://"))
+        monkeypatch.setenv("AWS_HTTPS", "NO")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "y")
+        for url in (
+            f"{server.address}/eodata/a.jp2",
+            "s3://eodata/a.jp2",
+            str(tmp_path / "eodata" / "a.jp2"),
+        ):
+            assert np.array_equal(read(url), pixels[70:130, 40:90])
+        server.planted["a.jp2"] = ["status 404", ...]
+        with pytest.raises(Fault, match="HTTP status 404"):
+            read("s3://eodata/a.jp2")
+        server.planted.clear()
+        assert np.array_equal(read("s3://eodata/a.jp2"), pixels[70:130, 40:90])
+
+
+def test_a_geotiff_in_a_bucket_is_read(original_demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = next((original_demo.config.parent / "archive").glob("S2A*/red.tif"))
+    with fault_server.serve(path.parents[1]) as server, rasterio.open(path) as file:
+        monkeypatch.setenv("AWS_S3_ENDPOINT", server.address.removeprefix("http://"))
+        monkeypatch.setenv("AWS_HTTPS", "NO")
+        raster = open_raster(f"s3://{path.parent.name}/red.tif")
+        grid = GeoBox(file.shape, file.transform, file.crs)
+        assert np.array_equal(raster.read(grid, "uint16", 0, "nearest"), file.read(1))
+        raster.close()
