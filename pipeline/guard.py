@@ -28,7 +28,7 @@ _DARK = (
 #: Fewest pixels, and share of them at the clip, that speak against a scene.
 ENOUGH, CLIPPED = 100, 0.5
 #: Pixels along an axis that are looked at.
-SIDE = 256
+SIDE = 128
 #: How far a step may be from the offset, and the bands' steps from one another.
 STEP_SLACK = 300
 
@@ -98,7 +98,14 @@ def _step(values: NDArray[np.uint16], mine: Sequence[int], others: Sequence[int]
     both = ~np.isnan(own).all(axis=0) & ~np.isnan(reference).all(axis=0)
     if both.sum() < ENOUGH:
         return None
-    own, reference = own[:, both], reference[:, both]
-    low, middle, high = np.nanpercentile(reference, (25, 50, 75), axis=0)
+    low, middle, high = _ranks(reference[:, both], (0.25, 0.5, 0.75))
     calm = high - low <= np.median(high - low)
-    return float(np.median((np.nanmedian(own, axis=0) - middle)[calm]))
+    return float(np.median((_ranks(own[:, both], (0.5,))[0] - middle)[calm]))
+
+
+def _ranks(values: NDArray[np.float32], parts: Sequence[float]) -> list[NDArray[np.float32]]:
+    """Nearest-rank quantiles along the first axis, NaN left out (NumPy's own take minutes a block)."""
+    ordered = np.sort(values, axis=0)  # NaN come last
+    last = (~np.isnan(values)).sum(axis=0) - 1
+    column = np.arange(values.shape[1])
+    return [ordered[np.rint(part * last).astype(int), column] for part in parts]

@@ -24,6 +24,7 @@ from odc.geo.xr import xr_coords
 from rasterio.errors import RasterioError
 from rasterio.features import geometry_mask
 from rasterio.warp import transform_bounds
+from shapely.geometry.base import BaseGeometry
 
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
@@ -497,7 +498,8 @@ def _prepare(job: _Job) -> Raster:
     except (OSError, ValueError, RasterioError) as error:
         raise _fault(error) from None
     try:
-        raster.bring(job.geobox, _check(raster.file, job))
+        raster.resampling = _check(raster.file, job)
+        raster.bring(job.geobox, raster.resampling)
     except BaseException as error:
         raster.close()
         raise _fault(error) from None
@@ -515,7 +517,7 @@ def _pixels(job: _Job, ready: Future[Raster] | None) -> NDArray[Any]:
 
 def _decoded(job: _Job, raster: Raster) -> NDArray[Any]:
     try:
-        return raster.read(job.geobox, job.sensor.dtype, job.nodata, _check(raster.file, job))
+        return raster.read(job.geobox, job.sensor.dtype, job.nodata, raster.resampling)
     except (OSError, ValueError, RasterioError) as error:
         raise _fault(error) from None
     finally:
@@ -543,9 +545,14 @@ def _check(file: Any, job: _Job) -> str:
         raise Fault(
             "wrong grid", f"its pixels are {size:g} m; {job.band} has {_PIXEL_M.get(job.band, _COARSEST_M)}"
         )
-    west, south, east, north = transform_bounds(file.crs, 4326, *file.bounds)
-    here = shapely.box(west, south, east if east >= west else east + 360, north)
-    if not cut_at_180(here).intersects(scene.geometry):
+    if not _lonlat(str(file.crs), *file.bounds).intersects(scene.geometry):
         raise Fault("wrong grid", "it lies elsewhere than the footprint of its record")
     finer = file.crs.is_projected and size < job.geobox.resolution.x * 0.75
     return "average" if finer and job.band != SCL else sensor.resampling
+
+
+@lru_cache(maxsize=256)
+def _lonlat(crs: str, *bounds: float) -> BaseGeometry:
+    """A box in WGS 84; the files of one granule share theirs."""
+    west, south, east, north = transform_bounds(crs, 4326, *bounds)
+    return cut_at_180(shapely.box(west, south, east if east >= west else east + 360, north))

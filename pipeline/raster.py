@@ -43,6 +43,7 @@ class Raster:
     file: Any
     remote: RemoteFile | None = None
     layout: tiff.Layout | jp2.Layout | None = None
+    resampling: str = "nearest"
 
     def close(self) -> None:
         self.file.close()
