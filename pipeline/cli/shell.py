@@ -137,7 +137,16 @@ def _configure_logging(debug: bool) -> None:
     # odc-loader warps in memory without a place of its own; rasterio warns of each.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     if not debug:  # their faults reach the user as our own messages
-        for name in ("odc", "distributed", "rasterio", "asyncio", "pystac", "pystac_client", "tornado"):
+        for name in (
+            "odc",
+            "distributed",
+            "rasterio",
+            "asyncio",
+            "pystac",
+            "pystac_client",
+            "tornado",
+            "urllib3",
+        ):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
