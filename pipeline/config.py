@@ -212,12 +212,22 @@ class SourceSettings(Settings):
         Annotated[StaticProvider | ApiProvider, Field(discriminator="kind")],
         BeforeValidator(_named_provider),
     ]
+    fallback: (
+        Annotated[
+            Annotated[StaticProvider | ApiProvider, Field(discriminator="kind")],
+            BeforeValidator(_named_provider),
+        ]
+        | None
+    ) = None
+    """Provider of the same product, read where the first one's catalogue or files fail."""
     max_cloud_percent: float = Field(100, ge=0, le=100)
 
     @model_validator(mode="after")
     def _offered(self) -> SourceSettings:
         if not self.provider.collections_of(self.sensor):
             raise ValueError(f"convention {self.provider.convention} has no collection of {self.sensor}")
+        if self.fallback and not self.fallback.collections_of(self.sensor):
+            raise ValueError(f"fallback: convention {self.fallback.convention} has no {self.sensor}")
         return self
 
 

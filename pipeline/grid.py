@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -19,6 +20,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
@@ -183,6 +185,33 @@ def to_crs(geometry: BaseGeometry, epsg: int, source: int = 4326) -> BaseGeometr
     return shapely.transform(geometry, lambda xy: np.column_stack(change.transform(*xy.T)))
 
 
+def cut_at_180(shape: BaseGeometry) -> BaseGeometry:
+    """A WGS 84 outline of an image, cut where it crosses longitude 180 (RFC 7946, 3.1.9).
+
+    No image is half the globe wide: a part that seems so crosses it.
+    """
+    spans = [part.bounds for part in shapely.get_parts(shape)]
+    if all(west >= -180 and east <= 180 and east - west <= 180 for west, _, east, _ in spans):
+        return shape
+    parts = []
+    for part in shapely.get_parts(shape):
+        west, _, east, _ = part.bounds
+        if east - west > 180:
+            part = shapely.transform(part, _eastward)
+            west, _, east, _ = part.bounds
+        for turn in (-360, 0, 360):
+            if west + turn < 180 and east + turn > -180:
+                moved = shapely.make_valid(translate(part, xoff=turn))
+                parts.append(shapely.intersection(moved, shapely.box(-180, -90, 180, 90)))
+    return shapely.union_all(parts)
+
+
+def _eastward(xy: Any) -> Any:
+    xy = xy.copy()
+    xy[:, 0] %= 360
+    return xy
+
+
 @lru_cache(maxsize=128)
 def transformer(source: int | str, target: int | str) -> pyproj.Transformer:
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
@@ -190,7 +219,7 @@ def transformer(source: int | str, target: int | str) -> pyproj.Transformer:
 
 def lonlat_box(geobox: GeoBox) -> BaseGeometry:
     """The outline of a geobox in WGS 84."""
-    return geobox.extent.to_crs("EPSG:4326", resolution=geobox.resolution.x * 100).geom
+    return cut_at_180(geobox.extent.to_crs("EPSG:4326", resolution=geobox.resolution.x * 100).geom)
 
 
 def pixel(lon: float, lat: float, resolution_m: int) -> tuple[int, int, int]:

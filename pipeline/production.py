@@ -10,7 +10,7 @@ from typing import Any
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import losses, mapping, runner
+from pipeline import ledger, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
@@ -76,9 +76,12 @@ def map_season(
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
     state.write(work, season)
+    found.write(scenes_file(work, season))
     try:
         with scratch_folder(work / "scratch") as scratch:
-            _map_tiles(waiting, bundles, store, client, scratch, report, progress)
+            _map_tiles(
+                waiting, bundles, store, client, scratch, report, progress, ledger.folder(work, season)
+            )
     finally:
         replace(state, failed=tuple(report.failed)).write(work, season)
     return report
@@ -92,6 +95,7 @@ def _map_tiles(
     scratch: Path,
     report: MapReport,
     progress: Progress,
+    tables: Path,
 ) -> None:
     owner = {task.name: tile_plan for tile_plan in waiting for task in tile_plan.tasks}
     tasks = [task for tile_plan in waiting for task in tile_plan.tasks]
@@ -105,6 +109,7 @@ def _map_tiles(
             del assemblies[name]
             report.losses += assembly.losses
             report.failed += assembly.failures
+            ledger.write(assembly.ledger, tables / f"{name}.parquet")
             report.computed += assembly.store(store)
         progress(done, len(tasks))
 
@@ -120,6 +125,7 @@ class _Assembly:
         self.missing = len(tile_plan.tasks)
         self.reads = self.ground_px = self.failed_px = 0
         self.losses: list[Loss] = []
+        self.ledger: list[ledger.Entry] = []
         self.error = ""
 
     def add(self, outcome: runner.Outcome[BlockTask, BlockResult]) -> None:
@@ -131,6 +137,7 @@ class _Assembly:
         self.ground_px += outcome.result.ground_px
         self.failed_px += outcome.result.failed_px
         self.losses += outcome.result.losses
+        self.ledger += outcome.result.ledger
         for target, stored in outcome.result.arrays.items():
             self.writers[target].write(outcome.task.offset, stored)
 
@@ -159,6 +166,16 @@ class _Assembly:
             }
             records.append(store.put(replace(p, provenance=made), cog))
         return records
+
+
+def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
+    """What became of the images of a season's last run, from records to reads."""
+    told: dict[str, Any] = {"ledger": ledger.summary(work, season)}
+    path = scenes_file(work, season)
+    if path.is_file():
+        scenes = Scenes.read(path)
+        told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
+    return told
 
 
 def publish(config: Config, season: Season, store: Store) -> Release:
@@ -190,6 +207,11 @@ def publish(config: Config, season: Season, store: Store) -> Release:
     lost = {r.id.name: r.lost_reads for r in records if r.lost_reads}
     losses.refuse(losses.of_records(records), config.max_loss_percent, lost)
     return store.publish(season, records)
+
+
+def scenes_file(work: Path, season: Season) -> Path:
+    """The list of images that a season's last run used."""
+    return work / "scenes" / f"{season.slug}.json"
 
 
 _STALE = "the config or a trained model changed since it was mapped"
@@ -228,4 +250,5 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         "published": len(store.published(season)),
         "loss_percent": share,
         "refused": share > config.max_loss_percent,
+        **(_acquisitions(work, season) if state else {}),
     }
