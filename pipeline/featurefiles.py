@@ -65,8 +65,9 @@ def write(
             ground, failed = ground + outcome.result.ground_px, failed + outcome.result.failed_px
             _write_block(owner[outcome.task.name], outcome.task.offset, outcome.result.arrays["features"])
             progress(done, len(tasks))
-        share = max(losses.percent(len(lost), reads), losses.percent(failed, ground))
+        share = losses.percent(len(lost), reads)
         losses.refuse(share, config.max_loss_percent, losses.worst(lost))
+        losses.refuse_ground(failed, ground, f"season {season.name!r}")
         files = [_finish_features(path, out) for path in sorted(set(owner.values()))]
         return FeatureFiles(files, share, losses.worst(lost))
 

@@ -19,17 +19,29 @@ def percent(part: int, whole: int) -> float:
 
 
 def of_records(records: Iterable[Record]) -> float:
-    """What stored products lack, in percent: lost reads of all reads, or the ground that they took of all
-    ground, whichever is more (one lost elevation model is one read, and takes a whole tile)."""
-    counts: dict[str, tuple[int, ...]] = {}
-    for record in records:  # a tile's targets share their reads
+    """Share of reads, in percent, that stored products lack; a tile's targets share their reads."""
+    counts: dict[str, tuple[int, int]] = {}
+    for record in records:
         p = record.item["properties"]
-        names = ("lost_reads", "reads", "failed_px", "ground_px")
-        counts[record.id.tile] = tuple(int(p.get(f"phusa:{name}", 0)) for name in names)
-    lost, reads, failed, ground = (
-        (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0,) * 4
-    )
-    return max(percent(lost, reads), percent(failed, ground))
+        counts[record.id.tile] = (int(p.get("phusa:lost_reads", 0)), int(p.get("phusa:reads", 0)))
+    return percent(sum(v[0] for v in counts.values()), sum(v[1] for v in counts.values()))
+
+
+def refuse_ground(failed_px: int, ground_px: int, what: str) -> None:
+    """Raises LossError where lost reads took most of the ground: one lost elevation model is one read of
+    hundreds, and leaves a whole tile without a slope."""
+    if 2 * failed_px > ground_px:
+        raise LossError(
+            f"{what}: {percent(failed_px, ground_px):.0f} % of the ground cannot be mapped for few lost reads"
+        )
+
+
+def refuse_records(records: Sequence[Record], allowed: float) -> None:
+    """Raises LossError where stored products lack too many reads, or too much ground."""
+    refuse(of_records(records), allowed, {r.id.name: r.lost_reads for r in records if r.lost_reads})
+    for record in records:
+        p = record.item["properties"]
+        refuse_ground(int(p.get("phusa:failed_px", 0)), int(p.get("phusa:ground_px", 0)), record.id.name)
 
 
 def worst(losses: Sequence[Loss]) -> dict[str, int]:
@@ -41,6 +53,4 @@ def refuse(share: float, allowed: float, lost: dict[str, int]) -> None:
     """Raises LossError where more was lost than the config allows."""
     if share > allowed:
         shown = "; ".join(f"{n} reads of {what}" for what, n in list(lost.items())[:3])
-        raise LossError(
-            f"{share:.1f} % of the reads or of the ground were lost, max_loss_percent is {allowed:g}: {shown}"
-        )
+        raise LossError(f"{share:.1f} % of the reads were lost, max_loss_percent is {allowed:g}: {shown}")

@@ -204,8 +204,7 @@ def publish(config: Config, season: Season, store: Store) -> Release:
             f"{len(damaged)} products are not what their records say, the first {damaged[0]}; "
             "run `phusa map` again: it makes those anew"
         )
-    lost = {r.id.name: r.lost_reads for r in records if r.lost_reads}
-    losses.refuse(losses.of_records(records), config.max_loss_percent, lost)
+    losses.refuse_records(records, config.max_loss_percent)
     return store.publish(season, records)
 
 

@@ -100,7 +100,8 @@ class Scene:
         """What makes the pixels what they are; not where the copies lie."""
         parts = (
             self.sensor, self.collection, self.id, self.datetime, self.baseline, self.offset,
-            self.epsg, self.nodata, self.platform, self.orbit, self.footprint,
+            self.epsg, None if self.nodata is None else float(self.nodata), self.platform, self.orbit,
+            self.footprint,
         )  # fmt: skip
         return "|".join(map(str, parts))
 

@@ -433,6 +433,7 @@ def _map_result(settings: Config, season: str, report: production.MapReport) -> 
     """What a mapping run did; raises LossError, and exits 1 where a product failed."""
     lost, share = losses.worst(report.losses), losses.of_records(report.records)
     losses.refuse(share, settings.max_loss_percent, lost)
+    losses.refuse_records(report.records, settings.max_loss_percent)
     result: Result = {
         "season": season,
         "products": [str(r.path) for r in report.records],

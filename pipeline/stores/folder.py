@@ -6,7 +6,7 @@
                                                         collection.json, tables.gpkg, and SHA256SUMS of
                                                         them all, whose own digest catalog.json states
 
-    releases/<region>/<season>/current.json             its link in catalog.json, from which a lost or
+    releases/<region>/<season>/CURRENT                  its link in catalog.json, from which a lost or
                                                         damaged catalog.json is made again
 
 A release is built aside and renamed; then catalog.json is replaced. COGs are hard-linked where the
@@ -39,6 +39,7 @@ from pipeline.stores.contract import Record, Release, release_id
 
 CATALOG_ID = "phusa"
 SUMS = "SHA256SUMS"
+CURRENT = "CURRENT"
 COLLECTION = "collection.json"
 #: Where a link of catalog.json keeps the digest of its release.
 _DIGEST = "phusa:sha256"
@@ -128,7 +129,7 @@ class FolderStore:
 
     def _pointers(self) -> list[dict[str, str]]:
         found = []
-        for path in sorted(self.path.glob("releases/*/*/current.json")):
+        for path in sorted(self.path.glob(f"releases/*/*/{CURRENT}")):
             with suppress(OSError, ValueError, KeyError, TypeError):
                 found.append(_link_in(json.loads(path.read_text(encoding="utf-8"))))
         return found
@@ -170,7 +171,7 @@ class FolderStore:
             ],
         }
         write_aside(self.path / "catalog.json", _text(catalog))
-        write_aside(folder.with_name("current.json"), _text(link))
+        write_aside(folder.with_name(CURRENT), _text(link))
 
     def _drop_draft(self, record: Record) -> None:
         path = self._drafts(record.id.season) / f"{record.id.name}.json"

@@ -77,7 +77,7 @@ def test_bands_of_two_sensors_may_be_asked_together(stack: dict[str, Any]) -> No
 
 
 def test_unfit_arguments_are_refused(stack: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="unknown index or band 'nvdi'; did you mean 'ndwi'"):
+    with pytest.raises(ValueError, match="unknown index or band 'nvdi'; did you mean 'nmdi'"):
         indices_of(stack, ["nvdi"])
     with pytest.raises(ValueError, match=r"lacks band\(s\) \['swir16'\]"):
         indices_of(stack, ["mndwi"])

@@ -406,7 +406,7 @@ def test_few_lost_reads_that_take_all_ground_publish_nothing(
     for command in ("map", "run", "publish"):
         answer = run(phusa, small, *(bundles if command != "publish" else ()), command=command)
         assert answer.code == 4, answer.out
-        assert "of the ground were lost" in answer.json["error"]
+        assert "of the ground cannot be mapped" in answer.json["error"]
     assert run(phusa, small, "--out", tmp_path / "f", command="features").code == 4
 
 

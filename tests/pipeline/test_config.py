@@ -55,7 +55,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
 def test_the_projects_own_configs_are_valid() -> None:
     for path in (ROOT / "configs" / "regions").glob("*.yaml"):
-        Config.read(path)
+        if path.name != "demo.yaml":  # its files are made by `phusa demo`; test_dvc reads it then
+            Config.read(path)
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_without_its_scene_classification_a_whole_scene_is_lost(demo: Demo, wind
 
 def test_the_kernels_take_what_is_loaded(stack: Stack) -> None:
     spec = FeatureSpec.parse(["ndvi_p50", "vh_vv_mean", "elevation", "slope", "swir16_count"])
-    cube = features.block(stack.arrays, spec)
+    cube = features.block(stack.arrays, spec, orbits=stack.orbits)
     assert np.array_equal(features.cube(stack.datasets(), spec).values, cube, equal_nan=True)
     assert np.array_equal(~np.isnan(cube[0]), stack.clear_dates > 0)
 
