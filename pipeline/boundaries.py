@@ -8,7 +8,7 @@ their licence and their generation are theirs to state.
 from __future__ import annotations
 
 import datetime as dt
-import logging
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,8 +23,6 @@ import shapely
 
 from pipeline.errors import InputError
 from pipeline.files import aside
-
-log = logging.getLogger(__name__)
 
 Level = Literal["province", "commune"]
 FOLDER = Path(__file__).resolve().parents[1] / "configs" / "boundaries"
@@ -133,7 +131,9 @@ def _codes(
         raw = frame[found["code"]].map(_text)
         if raw.str.fullmatch(rf"\d{{1,{digits}}}").all() and raw.is_unique:
             if (raw.str.len() < digits).any():
-                warnings.append(f"{file.name}: codes lost their leading zeros; they were filled up to {digits} digits")
+                warnings.append(
+                    f"{file.name}: codes lost their leading zeros; they were filled up to {digits} digits"
+                )
             return [code.zfill(digits) for code in raw]
     if level != "province" or "name" not in found:
         column = found.get("code", "code")
@@ -187,7 +187,9 @@ def _check(file: Path, units: geopandas.GeoDataFrame) -> None:
         raise InputError(f"{file}: code {units['code'][double].iloc[0]} is there twice")
     bad = ~units.geometry.geom_type.isin(["Polygon", "MultiPolygon"])
     if bad.any():
-        raise InputError(f"{file}: unit {units['code'][bad].iloc[0]} is a {units.geom_type[bad].iloc[0]}, no polygon")
+        raise InputError(
+            f"{file}: unit {units['code'][bad].iloc[0]} is a {units.geom_type[bad].iloc[0]}, no polygon"
+        )
 
 
 def _archipelagos(units: geopandas.GeoDataFrame) -> list[str]:
@@ -211,13 +213,15 @@ def store(imported: Sequence[geopandas.GeoDataFrame], path: Path) -> None:
     sets = units[["level", "valid_from", "valid_to"]].drop_duplicates()
     for level, group in sets.groupby("level"):
         spans = sorted(zip(group["valid_from"], group["valid_to"], strict=True))
-        for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+        for (_, end), (start, _) in itertools.pairwise(spans):
             if start <= end:
                 raise InputError(
                     f"{path}: two sets of {level} units hold on {start}; end the older one with --valid-to"
                 )
     with aside(path) as temporary:
-        pyogrio.write_dataframe(geopandas.GeoDataFrame(units, crs=4326), temporary, layer=LAYER, driver="GPKG")
+        pyogrio.write_dataframe(
+            geopandas.GeoDataFrame(units, crs=4326), temporary, layer=LAYER, driver="GPKG"
+        )
 
 
 def load(path: Path) -> geopandas.GeoDataFrame:
@@ -227,7 +231,9 @@ def load(path: Path) -> geopandas.GeoDataFrame:
     except Exception as error:
         raise InputError(f"{path} holds no units made by `phusa zones import`: {error}") from None
     if missing := set(COLUMNS) - set(units.columns):
-        raise InputError(f"{path} lacks the columns {', '.join(sorted(missing))}; make it by `phusa zones import`")
+        raise InputError(
+            f"{path} lacks the columns {', '.join(sorted(missing))}; make it by `phusa zones import`"
+        )
     units["parent"] = units["parent"].fillna("")
     return units
 
@@ -303,8 +309,7 @@ def crosswalk(level: Level) -> Crosswalk:
     names no areas; ``by_area`` gives true ones where polygons of both generations are at hand.
     """
     table = pd.read_csv(FOLDER / f"{level}_crosswalk.csv", dtype=str, keep_default_na=False)
-    table["weight"] = [Fraction(w) for w in table["weight"]]
-    return Crosswalk(table)
+    return Crosswalk(table.assign(weight=table["weight"].map(Fraction)))
 
 
 def by_area(old: geopandas.GeoDataFrame, new: geopandas.GeoDataFrame) -> Crosswalk:
@@ -319,3 +324,8 @@ def by_area(old: geopandas.GeoDataFrame, new: geopandas.GeoDataFrame) -> Crosswa
     total = met.groupby("old")["mm2"].sum()
     weight = [Fraction(int(v), int(total[o])) for o, v in zip(met["old"], met["mm2"], strict=True)]
     return Crosswalk(pd.DataFrame({"old": met["old"], "new": met["new"], "weight": weight, "basis": "area"}))
+
+
+def communes() -> pd.DataFrame:
+    """Official communes since 1 July 2025: code, name, kind, province, and the old province of most of each."""
+    return pd.read_csv(FOLDER / "communes.csv", dtype=str, keep_default_na=False)

@@ -18,6 +18,7 @@ from models.samples import SampleTable
 from pipeline import catalog, featurefiles, learning, losses, production, runner
 from pipeline.cli import shell
 from pipeline.cli.shell import Result, command
+from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
 from pipeline.demo import build as build_demo
 from pipeline.errors import InputError, IntegrityError
@@ -248,6 +249,9 @@ def verify(config: Path) -> Result:
     if faults:
         raise IntegrityError("\n".join(faults))
     return {"store": str(store.path), "faults": []}
+
+
+main.add_command(zones)
 
 
 @main.group()

@@ -89,15 +89,15 @@ def variance(places: Places, correlation: Correlation) -> Floats:
 
 def _merged(middle: Floats, spread: Floats, size: Floats) -> tuple[Floats, Floats, Floats]:
     """Places merged by ever larger cubes until there are few enough."""
-    step = 2000.0
-    while len(middle) > MOST:
+    step = 1.0  # first the parts of one coarse cell, which all have its middle
+    while step == 1 or len(middle) > MOST:
         _, index = np.unique(np.floor(middle / step).astype(np.int64), axis=0, return_inverse=True)
         index = index.ravel()
         count = np.bincount(index)
         middle = np.column_stack([np.bincount(index, m) / count for m in middle.T])
         spread = np.column_stack([np.bincount(index, s) for s in spread.T])
         size = np.sqrt(np.bincount(index, size**2))
-        step *= 2
+        step = max(2 * step, 2000.0)
     return middle, spread, size
 
 

@@ -32,8 +32,17 @@ def _along(start: int, run: int, done: int, whole: int) -> int:
 
 @njit(nogil=True, cache=True)
 def edge_events(
-    x0: int, y0: int, x1: int, y1: int, sign: int, rows: int, columns: int, keys: Ints, area: Ints,
-    cover: Ints, count: int,
+    x0: int,
+    y0: int,
+    x1: int,
+    y1: int,
+    sign: int,
+    rows: int,
+    columns: int,
+    keys: Ints,
+    area: Ints,
+    cover: Ints,
+    count: int,
 ) -> int:
     """Append what one edge adds to the cells it crosses; returns the new number of events.
 
@@ -59,10 +68,7 @@ def edge_events(
                 continue
         for column in range(first, min(last, columns - 1) + 1):
             edge = (column + 1) * STEPS
-            if right <= edge:
-                end = height
-            else:
-                end = _along(0, height, edge - left, right - left)
+            end = height if right <= edge else _along(0, height, edge - left, right - left)
             part = end - done
             inside = max(left, column * STEPS) + min(right, edge) - 2 * column * STEPS
             count = _event(
@@ -120,9 +126,7 @@ def coverage(
                 need = count + 2 * seen + max(wide, 0) // STEPS + 2
                 if need > len(keys):
                     keys, area, cover = _longer(keys, need), _longer(area, need), _longer(cover, need)
-                count = edge_events(
-                    x0, y0, x1, y1, ring_sign[ring], rows, columns, keys, area, cover, count
-                )
+                count = edge_events(x0, y0, x1, y1, ring_sign[ring], rows, columns, keys, area, cover, count)
             ring += 1
         order = np.argsort(keys[:count])
         i = 0
@@ -161,8 +165,16 @@ def _longer(values: Ints, need: int) -> Ints:
 
 @njit(nogil=True, cache=True)
 def _put(
-    zone: int, row: int, start: int, stop: int, share: int, columns: int, runs: Ints, n_runs: int,
-    parts: Ints, n_parts: int,
+    zone: int,
+    row: int,
+    start: int,
+    stop: int,
+    share: int,
+    columns: int,
+    runs: Ints,
+    n_runs: int,
+    parts: Ints,
+    n_parts: int,
 ) -> tuple[int, int]:
     """Store cells of one share: as a run (joined to the one before) if whole, else one by one."""  # fmt: skip
     if share >= FULL:
@@ -206,9 +218,7 @@ def label_cells(runs: Ints, labels: Labels) -> Ints:
 
 
 @njit(nogil=True, cache=True)
-def share_cells(
-    parts: Ints, labels: Labels, unassigned: int, first: int
-) -> tuple[Ints, Ints, Ints]:
+def share_cells(parts: Ints, labels: Labels, unassigned: int, first: int) -> tuple[Ints, Ints, Ints]:
     """Shares of each cut cell over its zones, which sum to FULL; what no zone covers is ``unassigned``'s.
 
     ``parts`` (part, 3) zone, cell, share, sorted by cell; ``labels`` (y, x) become -2 - k in cut cell k.
@@ -221,7 +231,7 @@ def share_cells(
     while i < len(parts):
         cell = parts[i, 1]
         begin = len(zones)
-        taken, others = 0, 0
+        taken, others = np.int64(0), np.int64(0)
         if flat[cell] >= 0:
             zones.append(np.int64(flat[cell]))
             shares.append(np.int64(FULL))
@@ -234,7 +244,7 @@ def share_cells(
                 taken += shares[j]
             else:
                 others += shares[j]
-        room = FULL - min(taken, FULL)
+        room = FULL - min(taken, np.int64(FULL))
         if others > room:
             left, best = room, -1
             for j in range(begin, len(zones)):
@@ -277,8 +287,15 @@ def runs_of(labels: Labels, unassigned: int, cut: int) -> Ints:
 
 @njit(nogil=True, cache=True)
 def tally_classes(
-    runs: Ints, places: Ints, starts: Ints, part_places: Ints, shares: Ints, codes: NDArray[np.uint8],
-    area: Ints, high: Ints, low: Ints,
+    runs: Ints,
+    places: Ints,
+    starts: Ints,
+    part_places: Ints,
+    shares: Ints,
+    codes: NDArray[np.uint8],
+    area: Ints,
+    high: Ints,
+    low: Ints,
 ) -> None:
     """Add the area of each class in each place.
 
@@ -302,8 +319,17 @@ def tally_classes(
 
 @njit(nogil=True, cache=True)
 def tally_weights(
-    runs: Ints, places: Ints, starts: Ints, part_places: Ints, shares: Ints, weights: NDArray[np.int16],
-    spread: NDArray[np.float64], area: Ints, high: Ints, low: Ints, spreads: NDArray[np.float64],
+    runs: Ints,
+    places: Ints,
+    starts: Ints,
+    part_places: Ints,
+    shares: Ints,
+    weights: NDArray[np.int16],
+    spread: NDArray[np.float64],
+    area: Ints,
+    high: Ints,
+    low: Ints,
+    spreads: NDArray[np.float64],
 ) -> None:
     """Add area x weight in each place; ``weights`` (y, x) are whole parts of WEIGHT, below 0 counts as 0.
 

@@ -178,8 +178,13 @@ def _ranks(values: Floats) -> Ints:
     return ranks
 
 
-def headings(theme: Theme, columns: Sequence[str]) -> dict[str, str]:
-    """Column -> its heading for Vietnamese readers, with the unit; columns that people gave keep theirs."""
+def for_readers(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with the words of its cells in Vietnamese."""
+    return table.assign(level=table["level"].map(LEVELS_VI)) if "level" in table else table
+
+
+def all_headings(theme: Theme) -> dict[str, str]:
+    """Column -> its heading for Vietnamese readers, with the unit."""
     fixed = {
         "level": "Cấp", "code": "Mã", "name": "Tên", "land_m2": "Đất nông nghiệp (m²)",
         "mapped_m2": "Đã đánh giá (m²)", "unknown_m2": "Chưa biết (m²)", "unknown_percent": "Chưa biết (%)",
@@ -193,9 +198,7 @@ def headings(theme: Theme, columns: Sequence[str]) -> dict[str, str]:
         "upper": "cận trên 95 % (m²)",
     }  # fmt: skip
     for name, title in titles.items():
-        fixed |= {
-            f"{name}_{kind}_m2": f"{_capital(theme, name, title)}: {vi}" for kind, vi in kinds.items()
-        }
+        fixed |= {f"{name}_{kind}_m2": f"{_capital(theme, name, title)}: {vi}" for kind, vi in kinds.items()}
     if theme.headline:
         title = _capital(theme, theme.headline, titles[theme.headline])
         fixed |= {
@@ -203,7 +206,7 @@ def headings(theme: Theme, columns: Sequence[str]) -> dict[str, str]:
             "headline_lower_percent": f"Tỷ lệ {title}: cận dưới 95 % (%)",
             "headline_upper_percent": f"Tỷ lệ {title}: cận trên 95 % (%)",
         }
-    return {c: fixed.get(c, c) for c in columns}
+    return fixed
 
 
 def _capital(theme: Theme, name: str, title: str) -> str:

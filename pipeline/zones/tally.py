@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import shapely
@@ -37,6 +37,8 @@ class Source(Protocol):
     window: tuple[int, int, int, int]
     """First and last + 1 column, first and last + 1 row of what is mapped, counted from the zone's
     origin; rows grow southward."""
+    mapped: bool
+    """False where there is no product: zones are then measured each for itself."""
 
     def codes(self, columns: tuple[int, int], rows: tuple[int, int]) -> Sequence[NDArray[np.uint8]]:
         """One class image (y, x) a layer; class 0 is outside the mapped area."""
@@ -71,7 +73,9 @@ class Sums:
         kept = part.owner >= 0
         owner = part.owner[kept]
         for layer in range(len(self.classes)):
-            _gather(self.high[layer], self.low[layer], owner, part.high[layer][kept], part.low[layer][kept], FULL)
+            _gather(
+                self.high[layer], self.low[layer], owner, part.high[layer][kept], part.low[layer][kept], FULL
+            )
         _gather(self.weight_high, self.weight_low, owner, part.weight_high[kept], part.weight_low[kept], BASE)
         kept &= part.spread.any(axis=1)
         if detailed and kept.any():
@@ -80,7 +84,7 @@ class Sums:
                     part.owner[kept].astype(np.int32),
                     part.middle[kept].astype(np.float32),
                     np.sqrt(part.high[0][kept].sum(axis=1) * 1e-6).astype(np.float32),
-                    part.spread[kept].astype(np.float32),
+                    part.spread[kept],
                 )
             )
 
@@ -123,15 +127,21 @@ class Places:
     zone: NDArray[np.int32]
     middle: NDArray[np.float32]
     size: NDArray[np.float32]
-    spread: NDArray[np.float32]
+    spread: NDArray[np.float64]
 
-    def of(self, chosen: NDArray[np.bool_]) -> Places:
+    def of(self, chosen: NDArray[Any]) -> Places:
         return Places(self.zone[chosen], self.middle[chosen], self.size[chosen], self.spread[chosen])
 
 
 def tally(
-    polygons: NDArray[np.object_], sources: Iterable[Source], resolution_m: int, classes: tuple[int, ...],
-    weighted: int, overlapping: bool = False, detailed: bool = True, threads: int = 1,
+    polygons: NDArray[np.object_],
+    sources: Iterable[Source],
+    resolution_m: int,
+    classes: tuple[int, ...],
+    weighted: int,
+    overlapping: bool = False,
+    detailed: bool = True,
+    threads: int = 1,
 ) -> Sums:
     """Sums over ``polygons`` (zone,) in WGS 84 of all ``sources``.
 
@@ -198,10 +208,8 @@ def _squared(polygons: NDArray[np.object_], near: Ints, source: Source, resoluti
     shapes = _clipped(polygons[near], left, right)
     shapes = np.asarray(to_crs(shapes, source.epsg), np.object_)
     strange = [shapely.box(left - 2, south, left, north), shapely.box(right, south, right + 2, north)]
-    beyond = shapely.intersection(
-        shapely.union_all([to_crs(s, source.epsg) for s in strange]), box
-    )
-    shapes = np.append(shapes, beyond)
+    beyond = shapely.intersection(shapely.union_all([to_crs(s, source.epsg) for s in strange]), box)
+    shapes = np.array([*shapes, beyond], np.object_)
     transform = Affine(resolution_m, 0, 0, 0, -resolution_m, 0)
     own = rings(shapes, transform)
     first, last = _rows(own)
@@ -245,7 +253,10 @@ def _window(own: Rings, source: Source, resolution_m: int) -> tuple[int, int, in
         column, row = own.xy[:, 0] // kernels.STEPS, own.xy[:, 1] // kernels.STEPS
         c0, c1 = min(c0, int(column.min())), max(c1, int(column.max()) + 1)
         r0, r1 = min(r0, int(row.min())), max(r1, int(row.max()) + 1)
-    return max(c0, x * per), min(c1, (x + 1) * per), max(r0, -(y + 1) * per), min(r1, -y * per)
+    left, top = x * per, -(y + 1) * per
+    # Coarse cells lie where they lie whatever the zones are.
+    c0, r0 = max(left, c0), max(top, r0 // cells.STRIP * cells.STRIP)
+    return left + (c0 - left) // COARSE * COARSE, min(c1, left + per), r0, min(r1, top + per)
 
 
 def _strips(square: _Square, source: Source, resolution_m: int) -> Iterator[_Strip]:
@@ -272,16 +283,15 @@ class _Part:
     spread: Floats
 
 
-def _sum_strip(
-    strip: _Strip, source: Source, square: _Square, sums: Sums, overlapping: bool
-) -> _Part | None:
+def _sum_strip(strip: _Strip, source: Source, square: _Square, sums: Sums, overlapping: bool) -> _Part | None:
     first_column, first_row = strip.columns[0], strip.rows[0]
     shape = strip.rows[1] - first_row, strip.columns[1] - first_column
     own = _near(square, strip).shifted(first_column, first_row)
     beyond, unassigned = len(square.zones) - 1, len(square.zones)
-    if overlapping and not len(own.zone):
+    alone = overlapping or not source.mapped
+    if alone and not len(own.zone):
         return None
-    made = separate(own, shape, COARSE) if overlapping else divide(own, shape, unassigned, beyond, COARSE)
+    made = separate(own, shape, COARSE) if alone else divide(own, shape, unassigned, beyond, COARSE)
     places = _places(made, unassigned + 1, shape)
     area = cells.areas(source.epsg, square.resolution_m, strip.number, first_column, shape[1])
     owner = np.append(square.zones, sums.zones - 1)[places.zone]

@@ -23,6 +23,7 @@ UNMAPPED = tuple(name for code, name in REASONS.items() if code)
 OUTSIDE, MASKED = 0, 1
 #: Land that should have a value and has none.
 UNKNOWN = slice(MASKED + 1, len(UNMAPPED))
+_NONE: tuple[float, ...] = ()
 #: Salinity limits in dS/m (US Salinity Laboratory 1954; scheme USDA).
 LIMITS = (2.0, 4.0, 8.0, 16.0)
 
@@ -77,7 +78,7 @@ def theme_of(target: Target, bands: Sequence[str]) -> Theme:
         if band not in bands:
             raise InputError(f"products of {target.name} have no band {band}; found {', '.join(bands)}")
     if target.kind == "class":
-        own, limits = tuple(c.name for c in target.classes), ()
+        own, limits = tuple(c.name for c in target.classes), _NONE
         measures, headline = _class_measures(target, bands)
     else:
         limits = _limits(target, bands)
@@ -90,9 +91,7 @@ def theme_of(target: Target, bands: Sequence[str]) -> Theme:
 
 def _class_measures(target: Target, bands: Sequence[str]) -> tuple[tuple[Measure, ...], str]:
     first = len(UNMAPPED)
-    each = [
-        Measure(c.name, c.title.vi, (first + k,), (f"p_{c.name}",)) for k, c in enumerate(target.classes)
-    ]
+    each = [Measure(c.name, c.title.vi, (first + k,), (f"p_{c.name}",)) for k, c in enumerate(target.classes)]
     if not target.bad_classes:
         return tuple(each), ""
     codes = tuple(first + k for k, c in enumerate(target.classes) if c.name in target.bad_classes)
@@ -125,7 +124,11 @@ def _value_measures(target: Target, limits: tuple[float, ...]) -> tuple[tuple[Me
         low, high = limits[k - 1], limits[k]
         between.append(
             Measure(
-                f"from_{low:g}", f"trên {_vi(low)} đến {_vi(high)} {unit}", (first + k,), (f"p{low:g}",), (f"p{high:g}",)
+                f"from_{low:g}",
+                f"trên {_vi(low)} đến {_vi(high)} {unit}",
+                (first + k,),
+                (f"p{low:g}",),
+                (f"p{high:g}",),
             )
         )
     if limits:
@@ -143,7 +146,7 @@ class ProductSquare:
     """The products of one square as ``tally`` reads them; see ``tally.Source``."""
 
     def __init__(self, path: Path, theme: Theme) -> None:
-        self.path, self.theme = path, theme
+        self.path, self.theme, self.mapped = path, theme, True
         with rasterio.open(path) as file:
             self.bands = {name: k for k, name in enumerate(file.descriptions, 1)}
             self.scales = file.scales
@@ -182,9 +185,7 @@ class ProductSquare:
             found.append(np.where(known, np.clip(total, 0, WEIGHT), 0).astype(np.int16))
         return found
 
-    def _probability(
-        self, band: str, columns: tuple[int, int], rows: tuple[int, int]
-    ) -> NDArray[np.int16]:
+    def _probability(self, band: str, columns: tuple[int, int], rows: tuple[int, int]) -> NDArray[np.int16]:
         stored, scale = self._read(band, columns, rows), self.scales[self.bands[band] - 1]
         parts = stored if np.isclose(scale * WEIGHT, 1) else np.rint(stored * (scale * WEIGHT))
         return np.where(stored == NODATA, 0, np.clip(parts, 0, WEIGHT)).astype(np.int16)
@@ -194,12 +195,15 @@ class ProductSquare:
         left, right, top, bottom = self.window
         fill = REASON_OUTSIDE if band == "reason" else NODATA
         out = np.full((rows[1] - rows[0], columns[1] - columns[0]), fill, np.int16)
-        c0, c1, r0, r1 = max(left, columns[0]), min(right, columns[1]), max(top, rows[0]), min(bottom, rows[1])
+        c0, c1, r0, r1 = (
+            max(left, columns[0]),
+            min(right, columns[1]),
+            max(top, rows[0]),
+            min(bottom, rows[1]),
+        )
         if c0 < c1 and r0 < r1:
             with rasterio.open(self.path) as file:
-                pixels = file.read(
-                    self.bands[band], window=Window(c0 - left, r0 - top, c1 - c0, r1 - r0)
-                )
+                pixels = file.read(self.bands[band], window=Window(c0 - left, r0 - top, c1 - c0, r1 - r0))
             out[r0 - rows[0] : r1 - rows[0], c0 - columns[0] : c1 - columns[0]] = pixels
         return out
 
@@ -232,7 +236,7 @@ class NothingMapped:
     """A square that zones reach and no product does; see ``tally.Source``."""
 
     def __init__(self, epsg: int, square: tuple[int, int], layers: int) -> None:
-        self.epsg, self.square, self.layers = epsg, square, layers
+        self.epsg, self.square, self.layers, self.mapped = epsg, square, layers, False
         self.window = (1 << 40, -(1 << 40), 1 << 40, -(1 << 40))
 
     def codes(self, columns: tuple[int, int], rows: tuple[int, int]) -> list[NDArray[np.uint8]]:
