@@ -129,7 +129,7 @@ def _within_table() -> tuple[Floats, Floats]:
     # The difference of two uniform places has density 2 (1 - u) along each axis.
     density = np.outer(2 * (1 - u) * w, 2 * (1 - u) * w)
     far = np.hypot(u[:, None], u[None, :])
-    ratios = np.exp(np.linspace(np.log(1e-3), np.log(1e3), 200))
+    ratios = np.exp(np.linspace(np.log(1e-6), np.log(1e3), 400))
     return np.log(ratios), np.array([(density * np.exp(-r * far)).sum() for r in ratios])
 
 
