@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import losses, mapping, runner
+from pipeline import boundaries, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
@@ -22,6 +23,8 @@ from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.stores import Record, Release, Store, work_folder
+from pipeline.zones import report, tables
+from pipeline.zones.errors import Correlation
 
 #: Called with (done, all) after each block.
 Progress = Callable[[int, int], None]
@@ -181,7 +184,23 @@ def publish(config: Config, season: Season, store: Store) -> Release:
         )
     lost = {r.id.name: r.lost_reads for r in records if r.lost_reads}
     losses.refuse(losses.of_records(records), config.max_loss_percent, lost)
-    return store.publish(season, records)
+    return store.publish(season, records, areas(config, season, records))
+
+
+def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataFrame | None:
+    """One row a target, unit and indicator of a season's products; None where the config names no units."""
+    if config.zones is None:
+        return None
+    units = boundaries.load(config.zones.boundaries)
+    day = config.zones.date or season.end
+    found = []
+    for target in sorted({r.id.target for r in records}):
+        cogs = [r.path for r in records if r.id.target == target]
+        counted = report.Season.of(config.target(target), cogs)
+        made = report.by_unit(counted, units, day, Correlation(1000 * config.zones.range_km))
+        mask = config.region.mask.version if config.region.mask else ""
+        found.append(tables.tidy(counted.theme, made.table, day, mask))
+    return pd.concat(found, ignore_index=True) if found else None
 
 
 _STALE = "the config or a trained model changed since it was mapped"

@@ -65,13 +65,11 @@ def mapped(sample: Sample, squares: Sequence[ProductSquare]) -> Ints:
     """Map class at each place, counted from 0, or -1 where the map has no value."""
     known = {(s.epsg, s.square): s for s in squares}
     found = np.full(len(sample.true), -1, np.int64)
-    for k, (lon, lat) in enumerate(zip(sample.lon, sample.lat, strict=True)):
-        epsg = utm_of(lon, lat)
-        x, y = transformer(4326, epsg).transform(lon, lat)
-        square = known.get((epsg, (int(x // SQUARE_M), int(y // SQUARE_M))))
-        if square is not None:
-            column, row = int(x // square.resolution_m), -int(np.ceil(y / square.resolution_m))
-            found[k] = int(square.codes((column, column + 1), (row, row + 1))[0][0, 0]) - len(UNMAPPED)
+    zone = np.array([utm_of(lon, lat) for lon, lat in zip(sample.lon, sample.lat, strict=True)])
+    for (epsg, (i, j)), square in known.items():
+        x, y = transformer(4326, epsg).transform(sample.lon, sample.lat)
+        here = (zone == epsg) & (x // SQUARE_M == i) & (y // SQUARE_M == j)
+        found[here] = square.classes_at(x[here], y[here]).astype(np.int64) - len(UNMAPPED)
     return np.maximum(found, -1)
 
 

@@ -59,7 +59,7 @@ class Season:
         known = {(s.epsg, s.square) for s in self.squares}
         for epsg, square in _squares(polygons):
             if (epsg, square) not in known:
-                yield NothingMapped(epsg, square, len(self.theme.probable))
+                yield NothingMapped(epsg, square)
 
     def sums(self, polygons: NDArray[np.object_], overlapping: bool = False, threads: int = 1) -> Sums:
         return tally(

@@ -8,6 +8,7 @@ samples (``models.area``), has a table of its own.
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,8 +54,11 @@ class Leaves:
 
     @classmethod
     def each(cls, sums: Sums) -> Leaves:
-        """Each zone rounded for itself: zones that may overlap have no total."""
-        return cls((sums.high[0] + _MM2 // 2) // _MM2, (sums.weight_high + _MM2 // 2) // _MM2)
+        """Each zone rounded for itself, its classes so that they sum to its rounded area."""
+        whole, rest = sums.high[0] // _MM2, sums.high[0] % _MM2
+        more = (rest.sum(axis=1) + _MM2 // 2) // _MM2
+        place = np.argsort(np.argsort(-rest, axis=1, kind="stable"), axis=1, kind="stable")
+        return cls(whole + (place < more[:, None]), (sums.weight_high + _MM2 // 2) // _MM2)
 
 
 def _apportion(high: Ints, low: Ints, base: int) -> Ints:
@@ -176,6 +180,22 @@ def _ranks(values: Floats) -> Ints:
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(1, values.shape[1] + 1)[None].repeat(len(values), 0), axis=1)
     return ranks
+
+
+def tidy(theme: Theme, table: pd.DataFrame, units_of: dt.date, mask_version: str) -> pd.DataFrame:
+    """One row a unit and measure, as the stores keep it."""
+    same = ["level", "code", "name", "land_m2", "mapped_m2", "unknown_m2", "unknown_percent"]
+    found = []
+    for measure in theme.measures:
+        part = pd.DataFrame(table[same])
+        part.insert(0, "target", theme.target.name)
+        part.insert(1, "units_of", units_of.isoformat())
+        part.insert(2, "mask_version", mask_version)
+        part.insert(6, "indicator", measure.name)
+        for kind in ("map", "expected", "lower", "upper"):
+            part[f"{kind}_m2"] = table[f"{measure.name}_{kind}_m2"]
+        found.append(part)
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def for_readers(table: pd.DataFrame) -> pd.DataFrame:

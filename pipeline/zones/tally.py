@@ -14,6 +14,7 @@ import numpy as np
 import shapely
 from affine import Affine
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.grid import SQUARE_M, to_crs, transformer
 from pipeline.zones import cells, kernels
@@ -232,7 +233,7 @@ def _meridians(epsg: int) -> tuple[int, int]:
     return left, left + 6
 
 
-def _latitudes(box: shapely.Geometry, epsg: int) -> tuple[float, float]:
+def _latitudes(box: BaseGeometry, epsg: int) -> tuple[float, float]:
     """A little more than the square's, so that its corners lie inside."""
     _, south, _, north = to_crs(shapely.segmentize(box, 1000), 4326, epsg).bounds
     return south - 0.1, north + 0.1

@@ -154,6 +154,7 @@ class ProductSquare:
             self.epsg = int(file.crs.to_epsg())
             column, row = round(file.transform.c / resolution), -round(file.transform.f / resolution)
             self.window = column, column + file.width, row, row + file.height
+            self.value = "class" if theme.target.kind == "class" else "estimate"
             tags = file.tags(self.bands["class"]) if "class" in self.bands else {}
         self.resolution_m = round(resolution)
         per = SQUARE_M // self.resolution_m
@@ -161,14 +162,27 @@ class ProductSquare:
         self.codes_table = _code_table(theme, self.scales, self.bands, tags)
 
     def codes(self, columns: tuple[int, int], rows: tuple[int, int]) -> list[NDArray[np.uint8]]:
-        value = "class" if self.theme.target.kind == "class" else "estimate"
         reason = self._read("reason", columns, rows)
-        stored = self._read(value, columns, rows)
+        return [self._classes(self._read(self.value, columns, rows), reason)]
+
+    def classes_at(self, x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.uint8]:
+        """Class of the pixels at places in the square's CRS, (place,)."""
+        with rasterio.open(self.path) as file:
+            numbers = [self.bands[self.value], self.bands["reason"]]
+            inside = (x >= file.bounds.left) & (x < file.bounds.right)
+            inside &= (y > file.bounds.bottom) & (y <= file.bounds.top)
+            found = np.zeros(len(x), np.uint8)
+            places = zip(x[inside], y[inside], strict=True)
+            pixels = np.array(list(file.sample(places, numbers)), np.int16).reshape(-1, 2)
+        found[inside] = self._classes(pixels[:, 0], pixels[:, 1])
+        return found
+
+    def _classes(self, stored: NDArray[np.int16], reason: NDArray[np.int16]) -> NDArray[np.uint8]:
         codes = self.codes_table[stored.astype(np.int32) - NODATA]
         unmapped = reason != 0
         # A pixel without a reason and without a value is unknown land, not nothing.
         codes[unmapped] = np.clip(reason[unmapped], 1, len(UNMAPPED)).astype(np.uint8) - 1
-        return [codes]
+        return np.asarray(codes, np.uint8)
 
     def weights(self, columns: tuple[int, int], rows: tuple[int, int]) -> list[NDArray[np.int16]]:
         measures = [m for m in self.theme.measures if m.name in self.theme.probable]
@@ -235,13 +249,12 @@ def _code_table(
 class NothingMapped:
     """A square that zones reach and no product does; see ``tally.Source``."""
 
-    def __init__(self, epsg: int, square: tuple[int, int], layers: int) -> None:
-        self.epsg, self.square, self.layers, self.mapped = epsg, square, layers, False
+    def __init__(self, epsg: int, square: tuple[int, int]) -> None:
+        self.epsg, self.square, self.mapped = epsg, square, False
         self.window = (1 << 40, -(1 << 40), 1 << 40, -(1 << 40))
 
     def codes(self, columns: tuple[int, int], rows: tuple[int, int]) -> list[NDArray[np.uint8]]:
         return [np.zeros((rows[1] - rows[0], columns[1] - columns[0]), np.uint8)]
 
     def weights(self, columns: tuple[int, int], rows: tuple[int, int]) -> list[NDArray[np.int16]]:
-        shape = rows[1] - rows[0], columns[1] - columns[0]
-        return [np.zeros(shape, np.int16) for _ in range(self.layers)]
+        return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -76,7 +77,7 @@ def strips_of(edges: Sequence[float], wave: float) -> list[shapely.Geometry]:
     """Neighbouring zones with wavy common borders, west to east over the grid and beyond it."""
     y = np.linspace(1_099_700, 1_100_050, 23)
     lines = [np.column_stack([x + wave * np.sin(y / 17 + x), y]) for x in edges]
-    return [shapely.Polygon([*a, *b[::-1]]) for a, b in zip(lines[:-1], lines[1:], strict=True)]
+    return [shapely.Polygon([*a, *b[::-1]]) for a, b in itertools.pairwise(lines)]
 
 
 @settings(max_examples=40, deadline=None)
