@@ -283,12 +283,15 @@ class Crosswalk:
 
         Each old unit's figure is split by largest remainder. Raises InputError for an unknown unit.
         """
+        parts: dict[str, list[tuple[str, Fraction]]] = {}
+        for old, new, weight in zip(*(self.table[c] for c in ("old", "new", "weight")), strict=True):
+            parts.setdefault(old, []).append((new, weight))
         totals: dict[str, int] = {}
         for unit, value in values.items():
-            part = self.table[self.table["old"] == unit]
-            if part.empty:
+            if unit not in parts:
                 raise InputError(f"old unit {unit} is not in the crosswalk")
-            for new, share in zip(part["new"], _split(value, list(part["weight"])), strict=True):
+            shares = _split(value, [weight for _, weight in parts[unit]])
+            for (new, _), share in zip(parts[unit], shares, strict=True):
                 totals[new] = totals.get(new, 0) + share
         return totals
 

@@ -128,7 +128,7 @@ def coverage(
                     keys, area, cover = _longer(keys, need), _longer(area, need), _longer(cover, need)
                 count = edge_events(x0, y0, x1, y1, ring_sign[ring], rows, columns, keys, area, cover, count)
             ring += 1
-        order = np.argsort(keys[:count])
+        order = _sorted(keys[:count], columns)
         i = 0
         filled = 0
         row = -1
@@ -154,6 +154,29 @@ def coverage(
                     zone, row, column + 1, end, filled, columns, runs, n_runs, parts, n_parts
                 )
     return runs[:n_runs], parts[:n_parts]
+
+
+@njit(nogil=True, cache=True)
+def _sorted(keys: Ints, columns: int) -> Ints:
+    """Order of row x ``columns`` + column: by counting rows, then by insertion among the few of a row."""
+    if not len(keys):
+        return np.empty(0, np.int64)
+    first = keys.min() // columns
+    place = np.zeros(keys.max() // columns - first + 2, np.int64)
+    for k in range(len(keys)):
+        place[keys[k] // columns - first + 1] += 1
+    for row in range(1, len(place)):
+        place[row] += place[row - 1]
+    begin, order = place.copy(), np.empty(len(keys), np.int64)
+    for k in range(len(keys)):
+        row = keys[k] // columns - first
+        i = place[row]
+        place[row] += 1
+        while i > begin[row] and keys[order[i - 1]] > keys[k]:
+            order[i] = order[i - 1]
+            i -= 1
+        order[i] = k
+    return order
 
 
 @njit(nogil=True, cache=True)
@@ -203,17 +226,18 @@ def label_cells(runs: Ints, labels: Labels) -> Ints:
     double, used = np.empty((64, 3), np.int64), 0
     for k in range(len(runs)):
         zone, row = runs[k, 0], runs[k, 1]
+        line = labels[row]
         for x in range(runs[k, 2], runs[k, 3]):
-            before = np.int64(labels[row, x])
+            before = np.int64(line[x])
             if before == -1:
-                labels[row, x] = zone
+                line[x] = zone
                 continue
             double = _grown(double, used, 2)
             for owner in (before, zone):
                 if owner >= 0:
                     double[used, 0], double[used, 1], double[used, 2] = owner, row * columns + x, FULL
                     used += 1
-            labels[row, x] = -2
+            line[x] = -2
     return double[:used]
 
 
@@ -273,10 +297,11 @@ def runs_of(labels: Labels, unassigned: int, cut: int) -> Ints:
     found, used = np.empty((1024, 4), np.int64), 0
     for y in range(rows):
         x = 0
+        line = labels[y]
         while x < columns:
-            start, label = x, labels[y, x]
+            start, label = x, line[x]
             stop = min(columns, (x // cut + 1) * cut)
-            while x < stop and labels[y, x] == label:
+            while x < stop and line[x] == label:
                 x += 1
             found = _grown(found, used, 1)
             found[used, 0], found[used, 1], found[used, 2] = y, start, x
@@ -303,12 +328,19 @@ def tally_classes(
     ``part_places`` and ``shares`` of cut cells. ``codes`` (y, x), ``area`` (x,) of a cell in mm2.
     ``high`` and ``low`` (place, class): whole mm2, and 1 / FULL of them.
     """  # fmt: skip
+    odd = np.zeros(high.shape[1], np.int64)  # two sums, lest each cell waits for the one before
     for k in range(len(runs)):
         y, x0, x1, label = runs[k, 0], runs[k, 1], runs[k, 2], runs[k, 3]
         if label >= 0:
-            sums = high[places[k]]
-            for x in range(x0, x1):
-                sums[codes[y, x]] += area[x]
+            sums, line = high[places[k]], codes[y]
+            for x in range(x0, x1 - 1, 2):
+                sums[line[x]] += area[x]
+                odd[line[x + 1]] += area[x + 1]
+            if (x1 - x0) % 2:
+                sums[line[x1 - 1]] += area[x1 - 1]
+            for j in range(len(odd)):
+                sums[j] += odd[j]
+                odd[j] = 0
             continue
         for x in range(x0, x1):
             for j in range(starts[-2 - label], starts[-1 - label]):
@@ -340,9 +372,9 @@ def tally_weights(
     for k in range(len(runs)):
         y, x0, x1, label = runs[k, 0], runs[k, 1], runs[k, 2], runs[k, 3]
         if label >= 0:
-            total, wide = 0, 0.0
+            total, wide, line = 0, 0.0, weights[y]
             for x in range(x0, x1):
-                weight = max(weights[y, x], 0)
+                weight = max(line[x], 0)
                 total += area[x] * weight
                 wide += area[x] * spread[weight]
             place = places[k]
