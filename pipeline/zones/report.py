@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ class Season:
         squares = tuple(ProductSquare(cog, theme) for cog in sorted(cogs))
         if len(sizes := {s.resolution_m for s in squares}) > 1:
             raise InputError(f"products of {target.name} have cells of {sorted(sizes)} m; expected one size")
+        theme = replace(theme, simulated=any(s.simulated for s in squares))
         return cls(theme, squares, squares[0].resolution_m)
 
     def sources(self, polygons: NDArray[np.object_]) -> Iterator[Source]:
@@ -105,7 +106,7 @@ def by_unit(
 ) -> UnitTables:
     """Areas by commune where there are communes on ``day``, by province, region and nation.
 
-    The units that the products' files do not reach are left out; what is mapped and lies in no unit has
+    Units that hold nothing of the map are left out; what is mapped and lies in no unit has
     the row "unassigned", so that every level sums to the nation.
     """
     leaves_of = _leaves(units, day)
@@ -115,7 +116,8 @@ def by_unit(
     sums = season.sums(polygons, threads=threads)
     leaves = Leaves.agreeing(sums)
     leaves.classes[-1, OUTSIDE] = 0  # no unit and no map: foreign land and sea
-    made = list(_units(chosen, day))
+    reached = np.flatnonzero(leaves.classes[:-1, OUTSIDE + 1 :].any(axis=1))
+    made = list(_units(chosen, day, reached))
     table = tables.rows(season.theme, sums, leaves, made, correlation)
     table["geometry"] = _shapes(chosen, made)
     return UnitTables(table, made, leaves, chosen)
@@ -154,9 +156,9 @@ def _leaves(units: geopandas.GeoDataFrame, day: dt.date) -> geopandas.GeoDataFra
         return boundaries.on(units, day, "province")
 
 
-def _units(leaves: geopandas.GeoDataFrame, day: dt.date) -> Iterator[Unit]:
-    each = np.arange(len(leaves))
-    level = leaves["level"].iloc[0] if len(leaves) else "commune"
+def _units(found: geopandas.GeoDataFrame, day: dt.date, each: Ints) -> Iterator[Unit]:
+    """Rows of the zones ``each`` that hold some of the map, and their sums."""
+    leaves, level = found.iloc[each], found["level"].iloc[0] if len(found) else "commune"
     for k, code, name in zip(each, leaves["code"], leaves["name"], strict=True):
         yield Unit(level, code, name, np.array([k]))
     province = leaves["parent"] if level == "commune" else leaves["code"]
@@ -167,8 +169,8 @@ def _units(leaves: geopandas.GeoDataFrame, day: dt.date) -> Iterator[Unit]:
     for code, name, members in _regions(leaves, level, province, day):
         if members.any():
             yield Unit("region", code, name, each[members])
-    yield Unit(UNASSIGNED, "", "Chưa thuộc đơn vị nào", np.array([len(leaves)]))
-    yield Unit("nation", "VN", "Cả vùng lập bản đồ", np.arange(len(leaves) + 1))
+    yield Unit(UNASSIGNED, "", "Chưa thuộc đơn vị nào", np.array([len(found)]))
+    yield Unit("nation", "VN", "Cả vùng lập bản đồ", np.append(each, len(found)))
 
 
 def _regions(
@@ -176,7 +178,7 @@ def _regions(
 ) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
     """Regions made of the provinces of ``day``; of old ones too, by the communes that came from them."""
     new = day >= dt.date(2025, 7, 1)
-    old = province if not new else pd.Series([""] * len(leaves))
+    old = province if not new else province.map(lambda code: "")
     if new and level == "commune":
         origin = dict(zip(*(boundaries.communes()[c] for c in ("code", "old_province")), strict=True))
         old = leaves["code"].map(lambda c: origin.get(c, ""))

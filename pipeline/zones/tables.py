@@ -28,7 +28,7 @@ _MM2 = 1_000_000
 #: Level of the row of what lies in no zone.
 UNASSIGNED = "unassigned"
 LEVELS_VI = {
-    "commune": "xã", "province": "tỉnh", "region": "vùng", "nation": "cả nước", UNASSIGNED: "chưa thuộc đơn vị nào",
+    "commune": "xã", "province": "tỉnh", "region": "vùng", "nation": "toàn bộ", UNASSIGNED: "chưa thuộc đơn vị nào",
     "zone": "thửa/vùng",
 }  # fmt: skip
 
@@ -120,7 +120,27 @@ def rows(
     if theme.headline in bounds:
         for name, area in zip(("", "_lower", "_upper"), bounds[theme.headline], strict=True):
             table[f"headline{name}_percent"] = _percent(area, mapped)
-    return pd.DataFrame(table)
+    made = pd.DataFrame(table).assign(note=note(theme, correlation))
+    head = [c for c in made.columns if c.startswith("headline")]
+    first = [*made.columns[:3], *head]  # what planners look for stands beside the name
+    return made[[*first, *(c for c in made.columns if c not in first)]]
+
+
+def note(theme: Theme, correlation: Correlation) -> str:
+    """What every row of a table must say of itself."""
+    nugget = f", nugget {_vi(correlation.nugget)}" if correlation.nugget else ""
+    parts = [
+        "SIMULATED - dữ liệu mô phỏng" if theme.simulated else "",
+        "ngưỡng phân loại chưa được xác minh" if theme.target.status == "unverified" else "",
+        f"khoảng 95 %: sai số tương quan exp(-d / {_vi(correlation.range_m / 1000)} km){nugget}"
+        if theme.probable
+        else f"không có khoảng tin cậy: bản đồ thiếu lớp {', '.join(theme.missing)}",
+    ]
+    return "; ".join(p for p in parts if p)
+
+
+def _vi(value: float) -> str:
+    return f"{value:g}".replace(".", ",")
 
 
 def _percent(part: Any, whole: Ints) -> Floats:
@@ -192,6 +212,7 @@ def tidy(theme: Theme, table: pd.DataFrame, units_of: dt.date, mask_version: str
         part.insert(1, "units_of", units_of.isoformat())
         part.insert(2, "mask_version", mask_version)
         part.insert(6, "indicator", measure.name)
+        part["note"] = table["note"]
         for kind in ("map", "expected", "lower", "upper"):
             part[f"{kind}_m2"] = table[f"{measure.name}_{kind}_m2"]
         found.append(part)
@@ -209,7 +230,7 @@ def all_headings(theme: Theme) -> dict[str, str]:
         "level": "Cấp", "code": "Mã", "name": "Tên", "land_m2": "Đất nông nghiệp (m²)",
         "mapped_m2": "Đã đánh giá (m²)", "unknown_m2": "Chưa biết (m²)", "unknown_percent": "Chưa biết (%)",
         "masked_m2": "Ngoài đất nông nghiệp (m²)", "outside_m2": "Ngoài vùng lập bản đồ (m²)",
-        "rank": "Thứ tự ưu tiên", "rank_lower": "Thứ tự, cận dưới 90 %", "rank_upper": "Thứ tự, cận trên 90 %",
+        "note": "Ghi chú", "rank": "Thứ tự ưu tiên", "rank_lower": "Thứ tự, cận dưới 90 %", "rank_upper": "Thứ tự, cận trên 90 %",
         "in_first_tenth_percent": "Xác suất thuộc 10 % đầu (%)",
     }  # fmt: skip
     titles = {m.name: m.vi for m in theme.measures}
@@ -222,9 +243,9 @@ def all_headings(theme: Theme) -> dict[str, str]:
     if theme.headline:
         title = _capital(theme, theme.headline, titles[theme.headline])
         fixed |= {
-            "headline_percent": f"Tỷ lệ {title} (%)",
-            "headline_lower_percent": f"Tỷ lệ {title}: cận dưới 95 % (%)",
-            "headline_upper_percent": f"Tỷ lệ {title}: cận trên 95 % (%)",
+            "headline_percent": f"Tỷ lệ đất: {title} (%)",
+            "headline_lower_percent": f"Tỷ lệ đất: {title}, cận dưới 95 % (%)",
+            "headline_upper_percent": f"Tỷ lệ đất: {title}, cận trên 95 % (%)",
         }
     return fixed
 

@@ -55,6 +55,7 @@ class Theme:
     """The measure of bad land, "" where the target names none."""
     probable: tuple[str, ...]
     """Measures whose probability the products hold."""
+    simulated: bool = False
 
     @property
     def class_count(self) -> int:
@@ -155,6 +156,7 @@ class ProductSquare:
             column, row = round(file.transform.c / resolution), -round(file.transform.f / resolution)
             self.window = column, column + file.width, row, row + file.height
             self.value = "class" if theme.target.kind == "class" else "estimate"
+            self.simulated = "PHUSA_SIMULATED" in file.tags()
             tags = file.tags(self.bands["class"]) if "class" in self.bands else {}
         self.resolution_m = round(resolution)
         per = SQUARE_M // self.resolution_m

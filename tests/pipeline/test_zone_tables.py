@@ -164,6 +164,11 @@ def test_every_figure_has_its_interval_and_unknown_share(folder: Path) -> None:
         assert (high <= made["mapped_m2"]).all()
         assert (low < high)[made["mapped_m2"] > 1e6].all()
     assert made["unknown_percent"].notna().all()
+    assert (
+        made["note"]
+        .eq("ngưỡng phân loại chưa được xác minh; khoảng 95 %: sai số tương quan exp(-d / 2 km)")
+        .all()
+    )
 
 
 def test_products_without_probabilities_say_so_and_have_no_interval(tmp_path: Path) -> None:
@@ -175,6 +180,7 @@ def test_products_without_probabilities_say_so_and_have_no_interval(tmp_path: Pa
         assert frame["above_4_map_m2"].notna().all()
         assert frame["above_4_lower_m2"].isna().all()
         assert "headline_percent" not in frame
+        assert "không có khoảng tin cậy: bản đồ thiếu lớp p16, p2, p4, p8" in frame["note"].iloc[0]
 
 
 def test_classes_and_their_headline(tmp_path: Path) -> None:
@@ -232,7 +238,7 @@ def test_parcels_by_command(
     geod = pyproj.Geod(ellps="WGS84")
     want = [geod.geometry_area_perimeter(s)[0] for s in geopandas.read_file(file).geometry]
     np.testing.assert_allclose(land.astype(float), want, atol=0.7)
-    assert {"Chưa biết (%)", "Tỷ lệ Độ mặn của đất (ECe) trên 4 dS/m: cận trên 95 % (%)"} <= set(
+    assert {"Chưa biết (%)", "Tỷ lệ đất: Độ mặn của đất (ECe) trên 4 dS/m, cận trên 95 % (%)"} <= set(
         table.columns
     )
 
@@ -284,14 +290,14 @@ def test_the_table_of_units_by_command(folder: Path, tmp_path: Path, phusa: Phus
     )  # fmt: skip
     assert answer.code == 0, answer.err
     table = pd.read_csv(tmp_path / "t.csv", dtype={"Mã": str})
-    assert set(table["Cấp"]) == {"xã", "tỉnh", "vùng", "chưa thuộc đơn vị nào", "cả nước"}
+    assert set(table["Cấp"]) == {"xã", "tỉnh", "vùng", "chưa thuộc đơn vị nào", "toàn bộ"}
     assert list(table["Mã"][:3]) == list(CODES)
     rank = pd.read_csv(tmp_path / "r.csv")
     assert list(rank["Thứ tự ưu tiên"]) == [1, 2, 3]
     assert (rank["Thứ tự, cận dưới 90 %"] <= rank["Thứ tự ưu tiên"]).all()
     adjusted = pd.read_csv(tmp_path / "a.csv")
-    nation = adjusted[adjusted["Cấp"] == "cả nước"]
-    mapped_m2 = table.loc[table["Cấp"] == "cả nước", "Đã đánh giá (m²)"].iloc[0]
+    nation = adjusted[adjusted["Cấp"] == "toàn bộ"]
+    mapped_m2 = table.loc[table["Cấp"] == "toàn bộ", "Đã đánh giá (m²)"].iloc[0]
     assert nation["Diện tích hiệu chỉnh theo mẫu (m²)"].sum() == pytest.approx(mapped_m2, abs=5)
     assert (nation["cận dưới 95 % (m²)"] < nation["cận trên 95 % (m²)"]).all()
 

@@ -20,6 +20,7 @@ CREATE TABLE phusa.area (
     expected_m2     bigint,               -- area x probability; NULL where the products have none
     lower_m2        bigint,               -- 95 % interval of the true area
     upper_m2        bigint,
+    note            text NOT NULL,        -- SIMULATED, unverified classes, how the interval was made
     PRIMARY KEY (region, season, target, level, code, indicator)
 );
 
@@ -33,7 +34,7 @@ CREATE VIEW phusa.area_change AS
         FROM phusa.area a
         WINDOW w AS (PARTITION BY region, target, level, code, indicator ORDER BY season_start)
     )
-    SELECT region, target, level, code, name, indicator, season, season_before, unknown_percent,
+    SELECT region, target, level, code, name, indicator, season, season_before, unknown_percent, note,
            map_m2, map_m2_before, expected_m2, lower_m2, upper_m2, before_m2, before_lower_m2,
            before_upper_m2, expected_m2 - before_m2 AS change_m2,
            expected_m2 - before_m2 - sqrt(power(expected_m2 - lower_m2, 2) + power(before_upper_m2 - before_m2, 2))
