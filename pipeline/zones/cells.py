@@ -17,6 +17,7 @@ STRIP = 512
 WIDEST_M = 60
 
 
+@lru_cache(maxsize=256)
 def areas(epsg: int, resolution_m: int, strip: int, first: int, columns: int) -> NDArray[np.int64]:
     """Area in mm2 of the cells of one strip of rows, (column,).
 
@@ -31,7 +32,9 @@ def areas(epsg: int, resolution_m: int, strip: int, first: int, columns: int) ->
     y = np.full(columns, (strip + 0.5) * STRIP * resolution_m)
     lon, lat = transformer(epsg, 4326).transform(x, y)
     scale = _projection(epsg).get_factors(lon, lat).areal_scale
-    return np.asarray(np.rint(1e6 * resolution_m**2 / scale), np.int64)
+    found = np.asarray(np.rint(1e6 * resolution_m**2 / scale), np.int64)
+    found.flags.writeable = False  # callers share it
+    return found
 
 
 @lru_cache(maxsize=8)

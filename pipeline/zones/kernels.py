@@ -366,17 +366,18 @@ def tally_weights(
     """Add area x weight in each place; ``weights`` (y, x) are whole parts of WEIGHT, below 0 counts as 0.
 
     ``high`` and ``low`` (place,): whole mm2, and 1 / (FULL x WEIGHT) of them. ``spreads`` (place,) gains
-    area in m2 x ``spread[weight]`` (WEIGHT + 1,).
+    area in m2 x ``spread[weight]`` (WEIGHT + 1,), or nothing where that is empty.
     """  # fmt: skip
-    base = FULL * WEIGHT
+    base, wanted = FULL * WEIGHT, len(spread) > 0
     for k in range(len(runs)):
         y, x0, x1, label = runs[k, 0], runs[k, 1], runs[k, 2], runs[k, 3]
         if label >= 0:
             total, wide, line = 0, 0.0, weights[y]
             for x in range(x0, x1):
-                weight = max(line[x], 0)
-                total += area[x] * weight
-                wide += area[x] * spread[weight]
+                total += area[x] * max(line[x], 0)
+            if wanted:
+                for x in range(x0, x1):
+                    wide += area[x] * spread[max(line[x], 0)]
             place = places[k]
             high[place] += total // WEIGHT
             low[place] += total % WEIGHT * FULL
@@ -393,7 +394,8 @@ def tally_weights(
                 rest = low[place] + whole % WEIGHT * FULL + (part & (FULL - 1)) * weight
                 high[place] += whole // WEIGHT + rest // base
                 low[place] = rest % base
-                spreads[place] += area[x] * 1e-6 * shares[j] / FULL * spread[weight]
+                if wanted:
+                    spreads[place] += area[x] * 1e-6 * shares[j] / FULL * spread[weight]
 
 
 @njit(nogil=True, cache=True)

@@ -157,7 +157,14 @@ def tally(
         for source in sources:
             squared = _squared(polygons, _meeting(boxes, source), source, resolution_m)
             strips = _strips(squared, source, resolution_m)
-            work = partial(_sum_strip, source=source, square=squared, sums=sums, overlapping=overlapping)
+            work = partial(
+                _sum_strip,
+                source=source,
+                square=squared,
+                sums=sums,
+                overlapping=overlapping,
+                detailed=detailed,
+            )
             for batch in _batches(strips, 2 * threads):
                 for made in pool.map(work, batch):
                     if made is not None:
@@ -284,7 +291,9 @@ class _Part:
     spread: Floats
 
 
-def _sum_strip(strip: _Strip, source: Source, square: _Square, sums: Sums, overlapping: bool) -> _Part | None:
+def _sum_strip(
+    strip: _Strip, source: Source, square: _Square, sums: Sums, overlapping: bool, detailed: bool
+) -> _Part | None:
     first_column, first_row = strip.columns[0], strip.rows[0]
     shape = strip.rows[1] - first_row, strip.columns[1] - first_column
     own = _near(square, strip).shifted(first_column, first_row)
@@ -302,10 +311,11 @@ def _sum_strip(strip: _Strip, source: Source, square: _Square, sums: Sums, overl
     for layer, codes in enumerate(source.codes(strip.columns, strip.rows)):
         kernels.tally_classes(*cut, codes, area, high[layer], low[layer])
     weight_high = np.zeros((sums.weighted, len(owner)), np.int64)
+    deviation = _SPREAD if detailed else _SPREAD[:0]
     weight_low, spread = np.zeros_like(weight_high), np.zeros(weight_high.shape)
     for layer, weights in enumerate(source.weights(strip.columns, strip.rows)):
         kernels.tally_weights(
-            *cut, weights, _SPREAD, area, weight_high[layer], weight_low[layer], spread[layer]
+            *cut, weights, deviation, area, weight_high[layer], weight_low[layer], spread[layer]
         )
     middle = places.middle(source.epsg, square.resolution_m, first_column, first_row)
     return _Part(owner, middle, high, low, weight_high.T, weight_low.T, spread.T)
