@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -85,6 +86,30 @@ def variance(places: Places, correlation: Correlation) -> Floats:
     within = _within(size / correlation.range_m)
     pairs = _double_sum(middle, spread, within, correlation.range_m)
     return np.asarray((1 - correlation.nugget) * pairs, np.float64)
+
+
+def variances(places: Places, first: NDArray[np.int64], correlation: Correlation) -> Floats:
+    """``variance`` of each zone (zone, layer); zone k's places are ``first[k]``..``first[k + 1]``."""
+    within = _within(places.size.astype(np.float64) / correlation.range_m)
+    middle = places.middle.astype(np.float64)
+    few = np.where(np.diff(first) <= MOST, np.diff(first), 0)
+    found = (1 - correlation.nugget) * _each_double_sum(
+        middle, places.spread, within, first[:-1], few, correlation.range_m
+    )
+    for k in np.flatnonzero(np.diff(first) > MOST):
+        found[k] = variance(places.of(np.arange(first[k], first[k + 1])), correlation)
+    return np.asarray(found, np.float64)
+
+
+@njit(nogil=True, cache=True)
+def _each_double_sum(
+    middle: Floats, spread: Floats, within: Floats, start: Any, count: Any, range_m: float
+) -> Floats:
+    total = np.zeros((len(start), spread.shape[1]))
+    for k in range(len(start)):
+        a, b = start[k], start[k] + count[k]
+        total[k] = _double_sum(middle[a:b], spread[a:b], within[a:b], range_m)
+    return total
 
 
 def _merged(middle: Floats, spread: Floats, size: Floats) -> tuple[Floats, Floats, Floats]:

@@ -86,8 +86,7 @@ def rows(
     theme: Theme, sums: Sums, leaves: Leaves, units: Sequence[Unit], correlation: Correlation
 ) -> pd.DataFrame:
     """One row a unit; areas in m2, shares in percent, intervals of 95 %. Missing intervals are absent (NA)."""
-    classes = np.array([leaves.classes[u.zones].sum(axis=0) for u in units]).reshape(len(units), -1)
-    expected = np.array([leaves.expected[u.zones].sum(axis=0) for u in units]).reshape(len(units), -1)
+    classes, expected = _summed(leaves.classes, units), _summed(leaves.expected, units)
     spread2 = _variances(sums, units, correlation)
     mapped = classes[:, len(UNMAPPED) :].sum(axis=1)
     unknown = classes[:, UNKNOWN].sum(axis=1)
@@ -108,7 +107,7 @@ def rows(
         lower = upper = middle = pd.array([pd.NA] * len(units), dtype="Int64")
         if measure.name in theme.probable:
             k = theme.probable.index(measure.name)
-            low, high = errors.interval(expected[:, k], spread2[:, k], mapped)
+            low, high = errors.interval(expected[:, k] * 1.0, spread2[:, k], mapped * 1.0)
             # Bounds widen to whole m2; the expected area is one of them already.
             lower, upper, middle = (
                 pd.array(v.astype(np.int64), dtype="Int64")
@@ -155,11 +154,22 @@ def _variances(sums: Sums, units: Sequence[Unit], correlation: Correlation) -> F
     order = np.argsort(places.zone, kind="stable")
     places = places.of(order)
     first = np.searchsorted(places.zone, np.arange(sums.zones + 1))
-    found = []
-    for unit in units:
-        chosen = np.concatenate([np.arange(first[z], first[z + 1]) for z in unit.zones] or [np.arange(0)])
-        found.append(errors.variance(places.of(chosen.astype(np.int64)), correlation))
-    return np.array(found)
+    by_zone = errors.variances(places, first, correlation)
+    found = np.zeros((len(units), sums.weighted))
+    for k, unit in enumerate(units):
+        if len(unit.zones) == 1:
+            found[k] = by_zone[unit.zones[0]]
+        elif len(unit.zones):
+            chosen = np.concatenate([np.arange(first[z], first[z + 1]) for z in unit.zones])
+            found[k] = errors.variance(places.of(chosen), correlation)
+    return found
+
+
+def _summed(values: Ints, units: Sequence[Unit]) -> Ints:
+    """Values (zone, column) summed over the zones of each unit."""
+    if all(len(u.zones) == 1 for u in units):
+        return values[np.array([u.zones[0] for u in units], np.int64)]
+    return np.array([values[u.zones].sum(axis=0) for u in units])
 
 
 _PLACE = ("zone", "middle", "size", "spread")

@@ -31,6 +31,16 @@ def test_variance_is_the_double_sum() -> None:
     assert errors.variance(places(middle[:0], spread[:0]), Correlation(4000)).tolist() == [0, 0]
 
 
+def test_zones_together_are_as_each_alone() -> None:
+    rng = np.random.default_rng(6)
+    many = places(rng.uniform(0, 9000, (90, 3)), rng.uniform(0, 1e4, (90, 2)), 300.0)
+    first = np.array([0, 0, 40, 41, 90])
+    got = errors.variances(many, first, Correlation(2500, 0.1))
+    for k in range(4):
+        alone = errors.variance(many.of(np.arange(first[k], first[k + 1])), Correlation(2500, 0.1))
+        np.testing.assert_allclose(got[k], alone, rtol=1e-6)
+
+
 @pytest.mark.parametrize("side", [10.0, 800.0, 3000.0, 20_000.0])
 def test_a_coarse_cell_is_correlated_with_itself_as_its_cells_are(side: float) -> None:
     rng = np.random.default_rng(3)
