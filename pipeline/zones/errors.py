@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import least_squares
 from scipy.special import betaincinv
 
@@ -158,7 +158,9 @@ def _within_table() -> tuple[Floats, Floats]:
     return np.log(ratios), np.array([(density * np.exp(-r * far)).sum() for r in ratios])
 
 
-def interval(mean: Floats, spread2: Floats, most: Floats, level: float = LEVEL) -> tuple[Floats, Floats]:
+def interval(
+    mean: ArrayLike, spread2: ArrayLike, most: ArrayLike, level: float = LEVEL
+) -> tuple[Floats, Floats]:
     """Lower and upper bounds of areas with ``mean`` and variance ``spread2`` between 0 and ``most``.
 
     Quantiles of the beta distribution of that mean and variance; both bounds are the mean where there

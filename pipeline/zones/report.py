@@ -112,6 +112,8 @@ def by_unit(
     leaves_of = _leaves(units, day)
     near = shapely.intersects(np.asarray(leaves_of.geometry.array), season.outline)
     chosen = leaves_of[near].reset_index(drop=True)
+    if chosen.empty:
+        raise InputError(f"none of the {len(leaves_of)} units that hold on {day} reaches the map")
     polygons = np.asarray(chosen.geometry.array, np.object_)
     sums = season.sums(polygons, threads=threads)
     leaves = Leaves.agreeing(sums)

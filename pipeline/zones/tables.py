@@ -107,7 +107,7 @@ def rows(
         lower = upper = middle = pd.array([pd.NA] * len(units), dtype="Int64")
         if measure.name in theme.probable:
             k = theme.probable.index(measure.name)
-            low, high = errors.interval(expected[:, k] * 1.0, spread2[:, k], mapped * 1.0)
+            low, high = errors.interval(expected[:, k], spread2[:, k], mapped)
             # Bounds widen to whole m2; the expected area is one of them already.
             lower, upper, middle = (
                 pd.array(v.astype(np.int64), dtype="Int64")

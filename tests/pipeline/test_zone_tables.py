@@ -124,6 +124,13 @@ def test_another_days_units_have_the_same_national_total(folder: Path) -> None:
     np.testing.assert_allclose(a, b, atol=2)
 
 
+def test_units_that_do_not_reach_the_map_are_told(folder: Path) -> None:
+    units = boundaries.load(folder / "units.gpkg")
+    units.geometry = units.geometry.translate(3, 3)
+    with pytest.raises(InputError, match="none of the 3 units that hold on 2025-08-01 reaches the map"):
+        report.by_unit(counted(folder), units, NEW, Correlation(2000))
+
+
 def test_figures_are_the_pixels_own(folder: Path) -> None:
     """Beside a plain sum over pixels; a value on a limit is not above it."""
     nation = report.by_unit(
