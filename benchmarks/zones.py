@@ -197,7 +197,7 @@ def count(folder: Path) -> None:
     from pipeline.zones import files, report, tables
     from pipeline.zones.errors import Correlation
 
-    season = report.Season.of(mapped.target("salinity"), sorted((folder / "store").rglob("*_salinity.tif")))
+    season = report.Counted.of(mapped.target("salinity"), sorted((folder / "store").rglob("*_salinity.tif")))
     key = ["parcel", "sheet", "commune"]
     small = geopandas.read_file(folder / "parcels.gpkg", rows=100)
     small.to_file(folder / "small.gpkg")

@@ -196,7 +196,7 @@ def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataF
     found = []
     for target in sorted({r.id.target for r in records}):
         cogs = [r.path for r in records if r.id.target == target]
-        counted = report.Season.of(config.target(target), cogs)
+        counted = report.Counted.of(config.target(target), cogs)
         made = report.by_unit(counted, units, day, Correlation(1000 * config.zones.range_km))
         mask = config.region.mask.version if config.region.mask else ""
         found.append(tables.tidy(counted.theme, made.table, day, mask))

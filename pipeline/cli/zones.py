@@ -149,7 +149,7 @@ _ADJUSTED = {
 
 def _published(settings: Config, season: str, target: str | None) -> tuple[Any, Season]:
     """The target's published products of a season."""
-    from pipeline.zones.report import Season as Counted
+    from pipeline.zones.report import Counted
 
     when = settings.season(season)
     if target is None:

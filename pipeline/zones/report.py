@@ -34,7 +34,7 @@ PARCEL_KEY = ("parcel", "sheet", "commune")
 
 
 @dataclass(frozen=True)
-class Season:
+class Counted:
     """The published products of one target in one season, ready to be counted."""
 
     theme: Theme
@@ -42,7 +42,7 @@ class Season:
     resolution_m: int
 
     @classmethod
-    def of(cls, target: Target, cogs: Sequence[Path]) -> Season:
+    def of(cls, target: Target, cogs: Sequence[Path]) -> Counted:
         """Raises InputError where there is no product or one cannot be counted."""
         if not cogs:
             raise InputError(f"target {target.name} has no published product")
@@ -102,7 +102,7 @@ def _reach(epsg: int, west: float, south: float, east: float, north: float) -> l
 
 
 def by_unit(
-    season: Season, units: geopandas.GeoDataFrame, day: dt.date, correlation: Correlation, threads: int = 1
+    season: Counted, units: geopandas.GeoDataFrame, day: dt.date, correlation: Correlation, threads: int = 1
 ) -> UnitTables:
     """Areas by commune where there are communes on ``day``, by province, region and nation.
 
@@ -142,7 +142,7 @@ class UnitTables:
         own = self.table[self.table["level"] == level].reset_index(drop=True)
         return tables.ranking(own, middles(own), correlation)
 
-    def adjusted(self, season: Season, sample: Path) -> tuple[pd.DataFrame, list[str]]:
+    def adjusted(self, season: Counted, sample: Path) -> tuple[pd.DataFrame, list[str]]:
         """Areas of provinces and nation by the reference sample, and the units that have no estimate."""
         read = reference.read(sample, season.theme)
         on_map = reference.mapped(read, season.squares)
@@ -209,7 +209,7 @@ def middles(table: pd.DataFrame) -> NDArray[np.float64]:
 
 
 def by_feature(
-    season: Season,
+    season: Counted,
     file: Path,
     key: Sequence[str],
     correlation: Correlation,

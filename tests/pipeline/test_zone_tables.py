@@ -85,8 +85,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def counted(folder: Path) -> report.Season:
-    return report.Season.of(mapped.target("salinity"), sorted((folder / "store").rglob("*_salinity.tif")))
+def counted(folder: Path) -> report.Counted:
+    return report.Counted.of(mapped.target("salinity"), sorted((folder / "store").rglob("*_salinity.tif")))
 
 
 def areas(columns: Any) -> list[str]:
@@ -180,7 +180,7 @@ def test_every_figure_has_its_interval_and_unknown_share(folder: Path) -> None:
 
 def test_products_without_probabilities_say_so_and_have_no_interval(tmp_path: Path) -> None:
     paths = mapped.publish(tmp_path, shapely.box(106.3, 9.6, 106.31, 9.61), "salinity", salt)
-    season = report.Season.of(mapped.target("salinity"), paths)
+    season = report.Counted.of(mapped.target("salinity"), paths)
     if season.theme.missing:  # until the model gives them
         assert season.theme.missing == ["p16", "p2", "p4", "p8"]
         frame = next(report.by_feature(season, _parcels(tmp_path, 2), [], Correlation(1000)))
@@ -192,7 +192,7 @@ def test_products_without_probabilities_say_so_and_have_no_interval(tmp_path: Pa
 
 def test_classes_and_their_headline(tmp_path: Path) -> None:
     paths = mapped.publish(tmp_path, shapely.box(106.3, 9.6, 106.32, 9.62), "degradation", decay)
-    season = report.Season.of(mapped.target("degradation"), paths)
+    season = report.Counted.of(mapped.target("degradation"), paths)
     assert season.theme.missing == []
     assert season.theme.headline == "bad"
     frame = next(report.by_feature(season, _parcels(tmp_path, 3), ["parcel"], Correlation(1000)))
