@@ -177,7 +177,8 @@ def _correlation(range_km: float) -> Any:
 
 
 def _threads() -> int:
-    return min(4, os.cpu_count() or 1)
+    """Each holds half a hundred megabytes of pixels a layer; two keep millions of parcels below 2 GB."""
+    return min(2, os.cpu_count() or 1)
 
 
 def _result(counted: Any, season: str, out: Path, rows: int, range_km: float) -> Result:
