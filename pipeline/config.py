@@ -280,6 +280,17 @@ def _spec(value: Any, info: ValidationInfo) -> Any:
     return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}))
 
 
+class ZoneSettings(Settings):
+    """Areas by administrative unit that are published with each season."""
+
+    boundaries: ExistingFile
+    """Units made by `phusa zones import`."""
+    date: dt.date | None = None
+    """The units of this day; of each season's last day if absent."""
+    range_km: float = Field(5, gt=0)
+    """Range of the correlation of the maps' errors."""
+
+
 class Config(Settings):
     """A region config."""
 
@@ -296,6 +307,7 @@ class Config(Settings):
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()
     evaluate_on: SampleFile | None = None
+    zones: ZoneSettings | None = None
     store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
     _file: Path = PrivateAttr(default=Path("."))
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyproj
@@ -24,6 +24,9 @@ from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
+
+#: A geometry, or an array of them.
+Shape = TypeVar("Shape")
 
 SQUARE_M = 100_000
 #: Granule corners are multiples of 60 m, the size at which 10, 20 and 60 m pixels meet.
@@ -177,12 +180,14 @@ def utm_of(lon: float, lat: float) -> int:
     return (32600 if lat >= 0 else 32700) + min(60, int((lon + 180) // 6) + 1)
 
 
-def to_crs(geometry: BaseGeometry, epsg: int, source: int = 4326) -> BaseGeometry:
-    """A geometry carried to another CRS (x, y order), with long lon/lat edges bent along the way."""
+def to_crs(geometry: Shape, epsg: int, source: int = 4326) -> Shape:
+    """A geometry, or an array of them, carried to another CRS (x, y order), with long lon/lat edges bent along the way."""
+    shape: Any = geometry
     if source == 4326:
-        geometry = shapely.segmentize(geometry, _EDGE_DEGREES)
+        shape = shapely.segmentize(shape, _EDGE_DEGREES)
     change = transformer(source, epsg)
-    return shapely.transform(geometry, lambda xy: np.column_stack(change.transform(*xy.T)))
+    carried: Shape = shapely.transform(shape, lambda xy: np.column_stack(change.transform(*xy.T)))
+    return carried
 
 
 def cut_at_180(shape: BaseGeometry) -> BaseGeometry:

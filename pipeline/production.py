@@ -205,7 +205,23 @@ def publish(config: Config, season: Season, store: Store) -> Release:
             "run `phusa map` again: it makes those anew"
         )
     losses.refuse_records(records, config.max_loss_percent)
-    return store.publish(season, records)
+    return store.publish(season, records, areas(config, season, records))
+
+
+def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataFrame | None:
+    """One row a target, unit and indicator of a season's products; None where the config names no units."""
+    if config.zones is None:
+        return None
+    units = boundaries.load(config.zones.boundaries)
+    day = config.zones.date or season.end
+    found = []
+    for target in sorted({r.id.target for r in records}):
+        cogs = [r.path for r in records if r.id.target == target]
+        counted = report.Counted.of(config.target(target), cogs)
+        made = report.by_unit(counted, units, day, Correlation(1000 * config.zones.range_km))
+        mask = config.region.mask.version if config.region.mask else ""
+        found.append(tables.tidy(counted.theme, made.table, day, mask))
+    return pd.concat(found, ignore_index=True) if found else None
 
 
 def scenes_file(work: Path, season: Season) -> Path:

@@ -20,6 +20,7 @@ from pipeline import catalog, featurefiles, learning, losses, production, runner
 from pipeline.cli import shell
 from pipeline.cli.indices import indices
 from pipeline.cli.shell import Result, command
+from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
 from pipeline.demo import Simulation
 from pipeline.demo import report as demo_report
@@ -292,6 +293,9 @@ def verify(config: Path) -> Result:
     if faults:
         raise IntegrityError("\n".join(faults))
     return {"store": str(store.path), "faults": []}
+
+
+main.add_command(zones)
 
 
 @main.group()
