@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import ledger, losses, mapping, runner
+from pipeline import boundaries, ledger, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
@@ -22,6 +23,8 @@ from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.stores import Record, Release, Store, work_folder
+from pipeline.zones import report, tables
+from pipeline.zones.errors import Correlation
 
 #: Called with (done, all) after each block.
 Progress = Callable[[int, int], None]
