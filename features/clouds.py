@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 #: Cloud shadow, medium and high probability cloud, cirrus: grown by the dilation radius.
 CLOUDY = (3, 8, 9, 10)
 #: No data and saturated: unseen, but their surroundings are good.
 UNSEEN = (0, 1)
+#: Last of ESA's classes; what is above is no class, so nothing is known of it.
+LAST = 11
 
 
 def clear(scl: NDArray[np.uint8], radius: int) -> NDArray[np.bool_]:
@@ -20,6 +23,26 @@ def clear(scl: NDArray[np.uint8], radius: int) -> NDArray[np.bool_]:
     """
     cloudy = np.isin(scl, CLOUDY)
     if radius > 0 and cloudy.any():
-        y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-        cloudy = binary_dilation(cloudy, structure=x * x + y * y <= radius * radius)
-    return ~(cloudy | np.isin(scl, UNSEEN))
+        cloudy = grow(cloudy, radius)
+    return ~(cloudy | np.isin(scl, UNSEEN) | (scl > LAST))
+
+
+def grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """``mask`` (y, x) dilated by a disk of ``radius`` pixels, nothing beyond its edges.
+
+    A disk is a pile of rows, and a row is grown from the next shorter one, so the cost is that of
+    4 x ``radius`` passes (a structuring element costs its area).
+    """
+    wide, grown = mask.copy(), mask.copy()
+    width = 0
+    for dy in range(radius, -1, -1):
+        reach = math.isqrt(radius * radius - dy * dy)
+        while width < reach:
+            width += 1
+            wide[:, width:] |= mask[:, :-width]
+            wide[:, :-width] |= mask[:, width:]
+        height = len(mask) - dy
+        if height > 0:
+            grown[dy:] |= wide[:height]
+            grown[:height] |= wide[dy:]
+    return grown

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
@@ -13,19 +14,23 @@ import pystac
 import pystac_client
 import requests
 import shapely
-from pystac.stac_io import DefaultStacIO
+from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
+from urllib3.util import Retry
 
-from features.bands import OPTICAL
 from pipeline import providers
 from pipeline.errors import InputError
 from pipeline.providers import ApiProvider, Provider, Record, Refused, StaticProvider
-from pipeline.scenes import Dropped, Scene, Scenes
+from pipeline.scenes import Dropped, Scene, Scenes, image_key
 from pipeline.season import Season
 from pipeline.sensors import SENSORS
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 60
+#: Items asked for at a time.
+PAGE = 250
+#: Deepest tree of links, and largest answer, that are followed.
+MAX_DEPTH, MAX_JSON = 32, 64 << 20
 #: Services refuse geometries of many thousand points.
 MAX_SEARCH_POINTS = 400
 COARSE_DEGREES = 0.05
@@ -38,6 +43,7 @@ _TROUBLE = (
     KeyError,
     TypeError,
     AttributeError,
+    RecursionError,
     pystac.STACError,
     pystac.STACTypeError,
     requests.RequestException,
@@ -52,6 +58,8 @@ class Source(Protocol):
     @property
     def provider(self) -> Provider: ...
     @property
+    def fallback(self) -> Provider | None: ...
+    @property
     def max_cloud_percent(self) -> float: ...
 
 
@@ -62,15 +70,55 @@ def search(sources: Sequence[Source], season: Season, place: BaseGeometry) -> Sc
     """
     kept: list[Scene] = []
     dropped: list[Dropped] = []
+    where: dict[str, str] = {}
     for source in sources:
-        found = list(_parse(source, season, place, dropped))
-        found = _newest(found, dropped)
+        found, address = _found(source, season, place, dropped)
         if not found:
             raise InputError(_nothing(source, season, place, dropped))
+        where[source.sensor] = address
         kept += found
     kept.sort(key=lambda s: (s.sensor, s.datetime, s.id))
-    where = {source.sensor: source.provider.address for source in sources}
     return Scenes(season.name, where, tuple(kept), tuple(dropped))
+
+
+def _found(
+    source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]
+) -> tuple[list[Scene], str]:
+    """The scenes of one source, each with its copies at the fallback; images that only the fallback
+    lists are taken from there. Where the first catalogue does not answer the fallback's stands for it."""
+    address = source.provider.address
+    other: list[Scene] = []
+    lost: InputError | None = None
+    try:
+        found = _newest(list(_parse(source, source.provider, season, place, dropped)), dropped)
+    except InputError as error:
+        if source.fallback is None:
+            raise
+        found, lost = [], error
+    if source.fallback:
+        try:
+            other = _newest(list(_parse(source, source.fallback, season, place, dropped)), dropped)
+        except InputError as error:
+            if lost:
+                raise InputError(f"{lost}; and its fallback: {error}") from None
+            log.warning("the fallback does not answer: %s", error)
+        if lost:
+            address = source.fallback.address
+            log.warning("%s; its fallback is read", lost)
+    return _with_copies(found, other), address
+
+
+def _with_copies(found: list[Scene], other: list[Scene]) -> list[Scene]:
+    copies: dict[tuple[str, ...], list[Scene]] = {}
+    for scene in other:
+        copies.setdefault(image_key(scene), []).append(scene)
+    taken: set[Scene] = set()
+    kept = []
+    for scene in found:
+        same = [s for s in copies.get(image_key(scene), ()) if _same_image(s, scene)]
+        taken.update(same)
+        kept.append(replace(scene, alternates=tuple(same)))
+    return kept + [s for s in other if s not in taken]
 
 
 def _nothing(source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]) -> str:
@@ -83,13 +131,16 @@ def _nothing(source: Source, season: Season, place: BaseGeometry, dropped: list[
     )
 
 
-def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dropped]) -> Iterator[Scene]:
-    locate = providers.locator(source.provider)
-    for record in _records(source, season, place):
+def _parse(
+    source: Source, provider: Provider, season: Season, place: BaseGeometry, dropped: list[Dropped]
+) -> Iterator[Scene]:
+    locate = providers.locator(provider)
+    for record in _records(source, provider, season, place):
+        scene = None
         try:
             if UNREADABLE in record:
                 raise Refused(f"unreadable record: {record[UNREADABLE]}")
-            scene = providers.scene(record, source.sensor, source.provider, locate)
+            scene = providers.scene(record, source.sensor, provider, locate)
             if not SENSORS[source.sensor].timeless and scene.day not in season:
                 continue
             if not scene.geometry.intersects(place):
@@ -100,21 +151,25 @@ def _parse(source: Source, season: Season, place: BaseGeometry, dropped: list[Dr
                 )
             yield scene
         except Refused as refusal:
-            dropped.append(Dropped(str(record.get("id")), source.sensor, str(refusal)))
+            identity = str(record.get("id")) if isinstance(record, Mapping) else ""
+            dropped.append(
+                _dropped(scene, str(refusal)) if scene else Dropped(identity, source.sensor, str(refusal))
+            )
+
+
+def _dropped(scene: Scene, reason: str) -> Dropped:
+    return Dropped(scene.id, scene.sensor, reason, str(scene.day), scene.platform, scene.orbit)
 
 
 def _newest(scenes: list[Scene], dropped: list[Dropped]) -> list[Scene]:
     """One scene an image: where an image was processed twice, the newest baseline stays."""
     kept: dict[tuple[str, ...], list[Scene]] = {}
     for scene in sorted(scenes, key=lambda s: (float(s.baseline or 0), s.collection, s.id)):
-        key: tuple[str, ...] = (scene.id,)
-        if scene.sensor == OPTICAL and scene.granule:
-            key = (scene.platform or "", scene.granule, str(scene.day))
-        same = kept.setdefault(key, [])
+        same = kept.setdefault(image_key(scene), [])
         for older in [s for s in same if _same_image(s, scene)]:
             same.remove(older)
             reason = f"processed again: {scene.id} has baseline {scene.baseline}"
-            dropped.append(Dropped(older.id, older.sensor, reason))
+            dropped.append(_dropped(older, reason))
         same.append(scene)
     return [scene for same in kept.values() for scene in same]
 
@@ -125,9 +180,8 @@ def _same_image(a: Scene, b: Scene) -> bool:
     return bool(shared > 0.5 * min(a.geometry.area, b.geometry.area))
 
 
-def _records(source: Source, season: Season, place: BaseGeometry) -> Iterator[Record]:
+def _records(source: Source, provider: Provider, season: Season, place: BaseGeometry) -> Iterator[Record]:
     """STAC items as JSON with absolute asset addresses."""
-    provider = source.provider
     collections = provider.collections_of(source.sensor)
     if isinstance(provider, StaticProvider):
         yield from _static(provider, collections)
@@ -140,7 +194,12 @@ def _api(
     provider: ApiProvider, collections: Iterable[str], interval: str | None, place: BaseGeometry
 ) -> Iterator[Record]:
     try:
-        client = pystac_client.Client.open(provider.url, timeout=TIMEOUT_S)
+        again = Retry(
+            6, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+            retry_after_max=TIMEOUT_S,
+        )  # fmt: skip
+        how = StacApiIO(max_retries=again, timeout=TIMEOUT_S, request_modifier=_only_at(provider.url))
+        client = pystac_client.Client.open(provider.url, stac_io=how)
         offered = {c.id for c in client.get_collections()}
         asked = [c for c in collections if c in offered]
         if not asked:
@@ -152,12 +211,24 @@ def _api(
             collections=asked,
             datetime=interval,
             intersects=json.loads(shapely.to_geojson(_coarse(place))),
-            limit=250,
+            limit=PAGE,
         )
         for record in found.items_as_dicts():
             yield _absolute(record, None)
     except (pystac_client.exceptions.APIError, *_TROUBLE) as error:
         raise InputError(f"the STAC API {provider.url} does not answer as one: {_short(error)}") from None
+
+
+def _only_at(url: str) -> Callable[[requests.Request], None]:
+    """A check of every request to a STAC API: links of its answers do not lead elsewhere."""
+    home = urlsplit(url)
+
+    def check(request: requests.Request) -> None:
+        there = urlsplit(str(request.url))
+        if there.hostname != home.hostname:
+            raise ValueError(f"a link leaves the service: {there.scheme}://{there.netloc}")
+
+    return check
 
 
 def _coarse(place: BaseGeometry) -> BaseGeometry:
@@ -178,33 +249,41 @@ def _static(provider: StaticProvider, collections: tuple[str, ...]) -> Iterator[
             )
         root = Path(root).resolve().as_uri()  # as a plain path, # and ? would cut it short
     try:
-        io = _GuardedIO(root)
-        catalog = pystac.Catalog.from_file(root, stac_io=io)
-        catalog.set_root(catalog)  # links are resolved by the root's reader, and the guard is that
-        for href, home in _items(catalog, collections):
-            record = {"collection": home} | _item(io, href)
-            if home or UNREADABLE in record or record["collection"] in collections:
-                yield _absolute(record, href)
+        yield from _walk(_Reader(root), root, collections, ())
     except _TROUBLE as error:
         raise InputError(f"the catalogue {provider.catalog} cannot be read: {_short(error)}") from None
 
 
-def _items(node: pystac.Catalog, collections: tuple[str, ...], home: str = "") -> Iterator[tuple[str, str]]:
-    """(address, collection) of the items below a node, without opening collections that are not asked for."""
-    if isinstance(node, pystac.Collection):
-        if node.id not in collections:
+def _walk(
+    reader: _Reader, href: str, collections: tuple[str, ...], above: tuple[str, ...], home: str = ""
+) -> Iterator[Record]:
+    """Items below a node, without opening collections that are not asked for.
+
+    ``home`` is the collection that the node lies in; an item that names none is of it.
+    """
+    node = json.loads(reader.read(href))
+    if not isinstance(node, dict) or "stac_version" not in node or "links" not in node:
+        raise ValueError(f"{href} is neither a catalogue nor a collection")
+    if href in above or len(above) > MAX_DEPTH:
+        raise ValueError(f"{href} lies below itself, or too deep")
+    if node.get("type") == "Collection" or "extent" in node:
+        if node.get("id") not in collections:
             return
-        home = node.id
-    for link in node.get_item_links():
-        yield str(link.get_absolute_href()), home
-    for child in node.get_children():
-        yield from _items(child, collections, home)
+        home = str(node["id"])
+    for link in _objects(node["links"]):
+        target = urljoin(href, str(link.get("href")))
+        if link.get("rel") == "child":
+            yield from _walk(reader, target, collections, (*above, href), home)
+        elif link.get("rel") == "item":
+            record = {"collection": home} | _item(reader, target)
+            if home or UNREADABLE in record or record["collection"] in collections:
+                yield _absolute(record, target)
 
 
-def _item(io: _GuardedIO, href: str) -> dict[str, Any]:
+def _item(reader: _Reader, href: str) -> dict[str, Any]:
     """An item's JSON as it is: one that cannot be read must not end the search, so it is a record of that."""
     try:
-        record = json.loads(io.read_text_from_href(href))
+        record = json.loads(reader.read(href))
         if not isinstance(record, dict):
             raise ValueError("not a JSON object")
         return record
@@ -214,14 +293,20 @@ def _item(io: _GuardedIO, href: str) -> dict[str, Any]:
 
 def _absolute(record: dict[str, Any], base: str | None) -> dict[str, Any]:
     """The record with its relative asset addresses made absolute."""
-    own = base or next((link["href"] for link in record.get("links", []) if link.get("rel") == "self"), "")
-    for asset in (record.get("assets") or {}).values():
-        href = str(asset.get("href", ""))
-        if urlsplit(href).scheme or href.startswith("/"):
+    links, assets = record.get("links"), record.get("assets")
+    own = base or next((str(link.get("href")) for link in _objects(links) if link.get("rel") == "self"), "")
+    for asset in _objects(list(assets.values()) if isinstance(assets, dict) else None):
+        href = asset.get("href")
+        if not isinstance(href, str) or not href or ":" in href.split("/")[0] or href.startswith("/"):
             continue
         remote = urlsplit(own).scheme in ("http", "https")
         asset["href"] = urljoin(own, href) if remote else str((_path(own).parent / href).resolve())
     return record
+
+
+def _objects(values: Any) -> list[dict[str, Any]]:
+    """Those members of a foreign list that are JSON objects."""
+    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
 
 
 def _path(url: str) -> Path:
@@ -229,14 +314,13 @@ def _path(url: str) -> Path:
     return Path(unquote(urlsplit(url).path))
 
 
-class _GuardedIO(DefaultStacIO):
-    """Follows links only where the catalogue lives: its own host, or files below its own folder."""
+class _Reader:
+    """Reads only where the catalogue lives: its own host, or files below its own folder."""
 
     def __init__(self, root: str) -> None:
-        super().__init__()
         self.root = root
 
-    def read_text_from_href(self, href: str) -> str:
+    def read(self, href: str) -> str:
         home, there = urlsplit(self.root), urlsplit(href)
         if (there.scheme, there.netloc) != (home.scheme, home.netloc):
             raise ValueError(f"a link leaves the catalogue: {href}")
@@ -245,9 +329,16 @@ class _GuardedIO(DefaultStacIO):
             if not path.resolve().is_relative_to(_path(self.root).parent):
                 raise ValueError(f"a link leaves the catalogue's folder: {href}")
             return path.read_text(encoding="utf-8")
-        answer = requests.get(href, timeout=TIMEOUT_S)
-        answer.raise_for_status()
-        return answer.text
+        with requests.get(href, timeout=TIMEOUT_S, allow_redirects=False, stream=True) as answer:
+            answer.raise_for_status()
+            if answer.is_redirect:
+                raise ValueError(f"{href} is redirected to {answer.headers['Location']}; name that address")
+            body = bytearray()
+            for part in answer.iter_content(1 << 20):
+                body += part
+                if len(body) > MAX_JSON:
+                    raise ValueError(f"{href} is larger than {MAX_JSON} bytes")
+        return body.decode("utf-8")
 
 
 def _short(error: BaseException) -> str:

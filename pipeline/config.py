@@ -212,12 +212,22 @@ class SourceSettings(Settings):
         Annotated[StaticProvider | ApiProvider, Field(discriminator="kind")],
         BeforeValidator(_named_provider),
     ]
+    fallback: (
+        Annotated[
+            Annotated[StaticProvider | ApiProvider, Field(discriminator="kind")],
+            BeforeValidator(_named_provider),
+        ]
+        | None
+    ) = None
+    """Provider of the same product, read where the first one's catalogue or files fail."""
     max_cloud_percent: float = Field(100, ge=0, le=100)
 
     @model_validator(mode="after")
     def _offered(self) -> SourceSettings:
         if not self.provider.collections_of(self.sensor):
             raise ValueError(f"convention {self.provider.convention} has no collection of {self.sensor}")
+        if self.fallback and not self.fallback.collections_of(self.sensor):
+            raise ValueError(f"fallback: convention {self.fallback.convention} has no {self.sensor}")
         return self
 
 
@@ -270,6 +280,17 @@ def _spec(value: Any, info: ValidationInfo) -> Any:
     return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}))
 
 
+class ZoneSettings(Settings):
+    """Areas by administrative unit that are published with each season."""
+
+    boundaries: ExistingFile
+    """Units made by `phusa zones import`."""
+    date: dt.date | None = None
+    """The units of this day; of each season's last day if absent."""
+    range_km: float = Field(5, gt=0)
+    """Range of the correlation of the maps' errors."""
+
+
 class Config(Settings):
     """A region config."""
 
@@ -286,6 +307,7 @@ class Config(Settings):
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()
     evaluate_on: SampleFile | None = None
+    zones: ZoneSettings | None = None
     store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
     _file: Path = PrivateAttr(default=Path("."))
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar
 
 import numpy as np
 import pyproj
@@ -19,9 +20,13 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
+from shapely.affinity import translate
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import InputError
+
+#: A geometry, or an array of them.
+Shape = TypeVar("Shape")
 
 SQUARE_M = 100_000
 #: Granule corners are multiples of 60 m, the size at which 10, 20 and 60 m pixels meet.
@@ -175,12 +180,41 @@ def utm_of(lon: float, lat: float) -> int:
     return (32600 if lat >= 0 else 32700) + min(60, int((lon + 180) // 6) + 1)
 
 
-def to_crs(geometry: BaseGeometry, epsg: int, source: int = 4326) -> BaseGeometry:
-    """A geometry carried to another CRS (x, y order), with long lon/lat edges bent along the way."""
+def to_crs(geometry: Shape, epsg: int, source: int = 4326) -> Shape:
+    """A geometry, or an array of them, carried to another CRS (x, y order), with long lon/lat edges bent along the way."""
+    shape: Any = geometry
     if source == 4326:
-        geometry = shapely.segmentize(geometry, _EDGE_DEGREES)
+        shape = shapely.segmentize(shape, _EDGE_DEGREES)
     change = transformer(source, epsg)
-    return shapely.transform(geometry, lambda xy: np.column_stack(change.transform(*xy.T)))
+    carried: Shape = shapely.transform(shape, lambda xy: np.column_stack(change.transform(*xy.T)))
+    return carried
+
+
+def cut_at_180(shape: BaseGeometry) -> BaseGeometry:
+    """A WGS 84 outline of an image, cut where it crosses longitude 180 (RFC 7946, 3.1.9).
+
+    No image is half the globe wide: a part that seems so crosses it.
+    """
+    spans = [part.bounds for part in shapely.get_parts(shape)]
+    if all(west >= -180 and east <= 180 and east - west <= 180 for west, _, east, _ in spans):
+        return shape
+    parts = []
+    for part in shapely.get_parts(shape):
+        west, _, east, _ = part.bounds
+        if east - west > 180:
+            part = shapely.transform(part, _eastward)
+            west, _, east, _ = part.bounds
+        for turn in (-360, 0, 360):
+            if west + turn < 180 and east + turn > -180:
+                moved = shapely.make_valid(translate(part, xoff=turn))
+                parts.append(shapely.intersection(moved, shapely.box(-180, -90, 180, 90)))
+    return shapely.union_all(parts)
+
+
+def _eastward(xy: Any) -> Any:
+    xy = xy.copy()
+    xy[:, 0] %= 360
+    return xy
 
 
 @lru_cache(maxsize=128)
@@ -190,7 +224,7 @@ def transformer(source: int | str, target: int | str) -> pyproj.Transformer:
 
 def lonlat_box(geobox: GeoBox) -> BaseGeometry:
     """The outline of a geobox in WGS 84."""
-    return geobox.extent.to_crs("EPSG:4326", resolution=geobox.resolution.x * 100).geom
+    return cut_at_180(geobox.extent.to_crs("EPSG:4326", resolution=geobox.resolution.x * 100).geom)
 
 
 def pixel(lon: float, lat: float, resolution_m: int) -> tuple[int, int, int]:

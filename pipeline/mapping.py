@@ -17,6 +17,7 @@ from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from pipeline import product
+from pipeline.ledger import Entry
 from pipeline.load import Loss, Stack, load
 from pipeline.raster import read_onto
 from pipeline.scenes import Scene
@@ -60,6 +61,7 @@ class BlockResult:
     """Pixels inside the area and the mask."""
     failed_px: int
     """Those of them that a lost read took (from any target, or from any feature)."""
+    ledger: tuple[Entry, ...] = ()
 
 
 def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
@@ -77,7 +79,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
         layers |= {"clear_dates": stack.clear_dates, "reason": reason}
         arrays[bundle.target.name] = product.encode(layers, product.bands_of(bundle.target))
     ground = ~(_outside(task) | _masked(task))
-    return BlockResult(arrays, stack.reads, tuple(stack.losses), int(ground.sum()), int(failed.sum()))
+    return _result(stack, arrays, ground, failed)
 
 
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
@@ -87,8 +89,14 @@ def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     ground = ~(_outside(task) | _masked(task))
     failed = ground & stack.lost & np.isnan(cube).any(axis=0)
     cube[:, ~ground] = np.nan
+    return _result(stack, {"features": cube}, ground, failed)
+
+
+def _result(
+    stack: Stack, arrays: dict[str, NDArray[Any]], ground: NDArray[np.bool_], failed: NDArray[np.bool_]
+) -> BlockResult:
     counts = int(ground.sum()), int(failed.sum())
-    return BlockResult({"features": cube}, stack.reads, tuple(stack.losses), *counts)
+    return BlockResult(arrays, stack.reads, tuple(stack.losses), *counts, tuple(stack.ledger))
 
 
 def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:

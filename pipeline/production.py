@@ -7,10 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import losses, mapping, runner
+from pipeline import boundaries, ledger, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
@@ -22,6 +23,8 @@ from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.stores import Record, Release, Store, work_folder
+from pipeline.zones import report, tables
+from pipeline.zones.errors import Correlation
 
 #: Called with (done, all) after each block.
 Progress = Callable[[int, int], None]
@@ -76,9 +79,12 @@ def map_season(
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
     state.write(work, season)
+    found.write(scenes_file(work, season))
     try:
         with scratch_folder(work / "scratch") as scratch:
-            _map_tiles(waiting, bundles, store, client, scratch, report, progress)
+            _map_tiles(
+                waiting, bundles, store, client, scratch, report, progress, ledger.folder(work, season)
+            )
     finally:
         replace(state, failed=tuple(report.failed)).write(work, season)
     return report
@@ -92,6 +98,7 @@ def _map_tiles(
     scratch: Path,
     report: MapReport,
     progress: Progress,
+    tables: Path,
 ) -> None:
     owner = {task.name: tile_plan for tile_plan in waiting for task in tile_plan.tasks}
     tasks = [task for tile_plan in waiting for task in tile_plan.tasks]
@@ -105,6 +112,7 @@ def _map_tiles(
             del assemblies[name]
             report.losses += assembly.losses
             report.failed += assembly.failures
+            ledger.write(assembly.ledger, tables / f"{name}.parquet")
             report.computed += assembly.store(store)
         progress(done, len(tasks))
 
@@ -120,6 +128,7 @@ class _Assembly:
         self.missing = len(tile_plan.tasks)
         self.reads = self.ground_px = self.failed_px = 0
         self.losses: list[Loss] = []
+        self.ledger: list[ledger.Entry] = []
         self.error = ""
 
     def add(self, outcome: runner.Outcome[BlockTask, BlockResult]) -> None:
@@ -131,6 +140,7 @@ class _Assembly:
         self.ground_px += outcome.result.ground_px
         self.failed_px += outcome.result.failed_px
         self.losses += outcome.result.losses
+        self.ledger += outcome.result.ledger
         for target, stored in outcome.result.arrays.items():
             self.writers[target].write(outcome.task.offset, stored)
 
@@ -161,6 +171,16 @@ class _Assembly:
         return records
 
 
+def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
+    """What became of the images of a season's last run, from records to reads."""
+    told: dict[str, Any] = {"ledger": ledger.summary(work, season)}
+    path = scenes_file(work, season)
+    if path.is_file():
+        scenes = Scenes.read(path)
+        told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
+    return told
+
+
 def publish(config: Config, season: Season, store: Store) -> Release:
     """Publish what the last run of a season made: all of it, or nothing.
 
@@ -188,7 +208,28 @@ def publish(config: Config, season: Season, store: Store) -> Release:
             "run `phusa map` again: it makes those anew"
         )
     losses.refuse_records(records, config.max_loss_percent)
-    return store.publish(season, records)
+    return store.publish(season, records, areas(config, season, records))
+
+
+def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataFrame | None:
+    """One row a target, unit and indicator of a season's products; None where the config names no units."""
+    if config.zones is None:
+        return None
+    units = boundaries.load(config.zones.boundaries)
+    day = config.zones.date or season.end
+    found = []
+    for target in sorted({r.id.target for r in records}):
+        cogs = [r.path for r in records if r.id.target == target]
+        counted = report.Counted.of(config.target(target), cogs)
+        made = report.by_unit(counted, units, day, Correlation(1000 * config.zones.range_km))
+        mask = config.region.mask.version if config.region.mask else ""
+        found.append(tables.tidy(counted.theme, made.table, day, mask))
+    return pd.concat(found, ignore_index=True) if found else None
+
+
+def scenes_file(work: Path, season: Season) -> Path:
+    """The list of images that a season's last run used."""
+    return work / "scenes" / f"{season.slug}.json"
 
 
 _STALE = "the config or a trained model changed since it was mapped"
@@ -227,4 +268,5 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         "published": len(store.published(season)),
         "loss_percent": share,
         "refused": share > config.max_loss_percent,
+        **(_acquisitions(work, season) if state else {}),
     }

@@ -10,13 +10,16 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import shapely
 from pydantic import TypeAdapter, ValidationError
 from shapely.geometry.base import BaseGeometry
 
+from features.bands import RADAR
+from pipeline import frozen
 from pipeline.errors import InputError
-from pipeline.files import write_aside
+from pipeline.files import aside, write_aside
 from pipeline.season import Season
 from pipeline.sensors import SENSORS
 
@@ -44,7 +47,7 @@ class Scene:
     nodata: float | None = None
     platform: str | None = None
     orbit: str | None = None
-    """Relative orbit or orbit direction: Sentinel-1 images are alike only within one."""
+    """Relative orbit, or orbit direction: Sentinel-1 images are alike only within one."""
     granule: str | None = None
     baseline: str | None = None
     cloud_percent: float | None = None
@@ -52,6 +55,15 @@ class Scene:
     """Addresses need the provider's short-lived token."""
     simulated: bool = False
     """Not a real image; every product made from it says so."""
+    pixel_m: tuple[tuple[str, float], ...] = ()
+    """(band, pixel size that the record claims), in units of its CRS."""
+    cloud_url: str = ""
+    """Address of the provider's cloud probability in percent, where it has one."""
+    s3_endpoint: str = ""
+    connections: int = 0
+    """Most connections at a time that its provider allows; 0 is no limit."""
+    alternates: tuple[Scene, ...] = ()
+    """The same image from the source's fallback, read where this one's files cannot be."""
 
     @cached_property
     def geometry(self) -> BaseGeometry:
@@ -65,12 +77,23 @@ class Scene:
     def day(self) -> dt.date:
         """Solar day at the scene's centre: one pass of the satellite never spans two."""
         moment = dt.datetime.fromisoformat(self.datetime)
-        return (moment + dt.timedelta(hours=self.geometry.centroid.x / 15)).date()
+        return (moment + dt.timedelta(hours=self._longitude / 15)).date()
+
+    @property
+    def _longitude(self) -> float:
+        """Of the centre; of a scene cut at longitude 180 that of its UTM zone, or of its larger part."""
+        west, _, east, _ = self.geometry.bounds
+        if east - west <= 180:
+            return float(self.geometry.centroid.x)
+        if self.epsg and self.epsg // 100 in (326, 327):
+            return self.epsg % 100 * 6 - 183.0
+        return float(max(shapely.get_parts(self.geometry), key=lambda g: g.area).centroid.x)
 
     @property
     def pass_key(self) -> tuple[str, str, str]:
         """Scenes with one key are one date: granules and datastrips of one pass."""
-        return (str(self.day), self.platform or "", self.orbit or "")
+        orbit = self.orbit or "" if self.sensor == RADAR else ""
+        return (str(self.day), self.platform or "", orbit)
 
     @property
     def identity(self) -> str:
@@ -103,6 +126,9 @@ class Dropped:
     id: str
     sensor: str
     reason: str
+    datetime: str = ""
+    platform: str | None = None
+    orbit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +158,24 @@ class Scenes:
     def digest(self) -> str:
         return digest(self.kept)
 
+    def since(self, old: Scenes) -> dict[str, list[str]]:
+        """Ids of the images that were added, that went, and that were processed again since ``old``."""
+        before, now = _by_image(old.kept), _by_image(self.kept)
+        again = [
+            k for k in now if k in before and {s.identity for s in now[k]} != {s.identity for s in before[k]}
+        ]
+        return {
+            "added": sorted(s.id for k in now.keys() - before.keys() for s in now[k]),
+            "gone": sorted(s.id for k in before.keys() - now.keys() for s in before[k]),
+            "reprocessed": sorted(s.id for k in again for s in now[k]),
+        }
+
     def write(self, path: Path) -> None:
+        """As stac-geoparquet where the name ends so, else as JSON."""
+        if path.suffix == ".parquet":
+            with aside(path) as temporary:
+                frozen.write(self, temporary)
+            return
         content = {"format": FORMAT, **asdict(self)}
         write_aside(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
@@ -140,12 +183,14 @@ class Scenes:
     def read(cls, path: Path) -> Scenes:
         """Raises InputError where the file is not one that ``write`` made, naming what is wrong in it."""
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = _content(path)
             if content.pop("format") != FORMAT:
                 raise ValueError(f"format is not {FORMAT}")
             found = TypeAdapter(cls).validate_json(json.dumps(content), strict=True)
             for scene in found.kept:
                 scene.check()
+                for other in scene.alternates:
+                    other.check()
             identities = Counter(scene.identity for scene in found.kept)
             if identities and max(identities.values()) > 1:
                 raise ValueError(
@@ -174,6 +219,26 @@ class Scenes:
                 raise InputError(
                     f"no {sensor} scene for season {self.season!r} in the list; search again with `phusa scenes`"
                 )
+
+
+def _content(path: Path) -> dict[str, Any]:
+    return (
+        frozen.read(path) if path.suffix == ".parquet" else dict(json.loads(path.read_text(encoding="utf-8")))
+    )
+
+
+def image_key(scene: Scene) -> tuple[str, ...]:
+    """What one image is known by, whoever processed and delivers it."""
+    if scene.granule:
+        return (scene.sensor, scene.platform or "", scene.granule, str(scene.day))
+    return (scene.sensor, scene.id)
+
+
+def _by_image(scenes: Iterable[Scene]) -> dict[tuple[str, ...], list[Scene]]:
+    found: dict[tuple[str, ...], list[Scene]] = {}
+    for scene in scenes:
+        found.setdefault(image_key(scene), []).append(scene)
+    return found
 
 
 def digest(scenes: Iterable[Scene]) -> str:

@@ -12,6 +12,8 @@ SensorName = Literal["sentinel-2-l2a", "sentinel-1-rtc", "dem"]
 
 #: Scene classification of Sentinel-2; read with every scene, never a feature.
 SCL = "scl"
+#: Cloud probability in percent, a second opinion where the provider has it; never a feature.
+CLOUD = "cloud"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pipeline import catalog, featurefiles, learning, losses, production, runner
 from pipeline.cli import shell
 from pipeline.cli.indices import indices
 from pipeline.cli.shell import Result, command
+from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
 from pipeline.demo import Simulation
 from pipeline.demo import report as demo_report
@@ -63,14 +64,22 @@ main.add_command(indices)
 @main.command()
 @_config
 @_season
-@click.option("--out", type=_PATH, required=True, help="JSON file for the scene list.")
+@click.option(
+    "--out",
+    type=_PATH,
+    required=True,
+    help="File for the scene list: .parquet for stac-geoparquet, JSON else.",
+)
+@click.option("--refresh", is_flag=True, help="Tell what changed since the list that --out holds.")
 @command
-def scenes(config: Path, season: str, out: Path) -> Result:
+def scenes(config: Path, season: str, out: Path, refresh: bool) -> Result:
     """List the season's images over the area: kept and dropped, with reasons."""
     settings = Config.read(config)
+    old = Scenes.read(out) if refresh else None
     found = catalog.search(settings.sources, settings.season(season), settings.region.geometry)
     found.write(out)
-    return {"season": season, "out": str(out.resolve()), **_scene_counts(found)}
+    changes = {"changes": found.since(old)} if old else {}
+    return {"season": season, "out": str(out.resolve()), **_scene_counts(found), **changes}
 
 
 @main.command()
@@ -286,6 +295,9 @@ def verify(config: Path) -> Result:
     return {"store": str(store.path), "faults": []}
 
 
+main.add_command(zones)
+
+
 @main.group()
 def db() -> None:
     """The PostGIS database whose address is in PHUSA_DSN."""
@@ -320,7 +332,6 @@ def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
         models = learning.bundles_for(settings, bundles, _work(settings)) if bundles else []
         specs = [m.spec for m in models] or [settings.features]
         found = _scene_list(settings, when, scenes, specs)
-        found.write(_work(settings) / "scenes" / f"{when.slug}.json")
         with runner.cluster(scheduler) as client:
             scores: dict[str, Any] = {}
             if not models:

@@ -147,7 +147,16 @@ def _configure_logging(debug: bool) -> None:
     # Dask looks for the dashboard's port even where the dashboard is off.
     warnings.filterwarnings("ignore", message="Port .* is already in use", category=UserWarning)
     if not debug:  # their faults reach the user as our own messages
-        for name in ("odc", "distributed", "rasterio", "asyncio", "pystac", "pystac_client", "tornado"):
+        for name in (
+            "odc",
+            "distributed",
+            "rasterio",
+            "asyncio",
+            "pystac",
+            "pystac_client",
+            "tornado",
+            "urllib3",
+        ):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 

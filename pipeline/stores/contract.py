@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import pandas as pd
+
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
 from pipeline.season import Season
@@ -62,8 +64,10 @@ class Store(Protocol):
     def put(self, product: Product, cog: Path) -> Record:
         """Take over ``cog`` as the draft of ``product``; an older draft of the same id is replaced."""
 
-    def publish(self, season: Season, records: Sequence[Record]) -> Release:
-        """Make ``records`` the published content of ``season``: all of them, or none.
+    def publish(
+        self, season: Season, records: Sequence[Record], areas: pd.DataFrame | None = None
+    ) -> Release:
+        """Make ``records`` and their ``areas`` by unit the published content of ``season``: all, or none.
 
         What was damaged of a season that is published already is made good.
         """
@@ -83,7 +87,9 @@ def work_folder(path: Path, region: str) -> Path:
     return path / "work" / region
 
 
-def release_id(records: Sequence[Record]) -> str:
+def release_id(records: Sequence[Record], areas: pd.DataFrame | None = None) -> str:
     """Digest of what a release holds."""
     lines = sorted(f"{r.id.name} {r.key} {r.sha256}" for r in records)
+    if areas is not None:
+        lines.append(areas.to_csv(index=False, lineterminator="\n"))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas
+import pandas as pd
 import pyogrio
 import shapely
 import stac_geoparquet.arrow
@@ -74,14 +75,16 @@ class FolderStore:
         write_aside(record, _text(item))
         return Record(product.id, product.key, digest, path, item)
 
-    def publish(self, season: Season, records: Sequence[Record]) -> Release:
+    def publish(
+        self, season: Season, records: Sequence[Record], areas: pd.DataFrame | None = None
+    ) -> Release:
         with self._lock():
-            release = release_id(records)
+            release = release_id(records, areas)
             folder = self.path / "releases" / self.region / season.slug / release
             current = self._current(season.name)
             known = bool(current and current.folder == folder and not current.faults())
             if not known:
-                _build(folder, self.region, season, records)
+                _build(folder, self.region, season, records, areas)
             if not known or self._unlinked():
                 self._switch(
                     season, folder, any(r.item["properties"].get("phusa:simulated") for r in records)
@@ -271,7 +274,9 @@ def _read(path: Path) -> Record | None:
         return None
 
 
-def _build(folder: Path, region: str, season: Season, records: Sequence[Record]) -> None:
+def _build(
+    folder: Path, region: str, season: Season, records: Sequence[Record], areas: pd.DataFrame | None
+) -> None:
     """Write a release aside and put it in place; what is missing of an older copy is made good."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     older = folder.with_name(f".{folder.name}.old")
@@ -291,7 +296,7 @@ def _build(folder: Path, region: str, season: Season, records: Sequence[Record])
     stac_geoparquet.arrow.to_parquet(
         stac_geoparquet.arrow.parse_stac_items_to_arrow(items), temporary / "items.parquet"
     )
-    _write_tables(temporary, season, records)
+    _write_tables(temporary, season, records, areas)
     _write_sums(temporary)
     if folder.exists():
         folder.rename(older)
@@ -318,8 +323,13 @@ def _collection(region: str, season: Season, items: list[dict[str, Any]], names:
     return collection
 
 
-def _write_tables(folder: Path, season: Season, records: Sequence[Record]) -> None:
-    """GeoPackage with one row a product: where it is, what is mapped of it, and what is not."""
+def _write_tables(
+    folder: Path, season: Season, records: Sequence[Record], areas: pd.DataFrame | None
+) -> None:
+    """GeoPackage with one row a product: where it is, what is mapped of it, and what is not.
+
+    Its table ``areas`` has one row a unit and indicator.
+    """
     rows = [
         {
             "season": r.id.season, "tile": r.id.tile, "target": r.id.target, "file": f"{r.id.name}.tif",
@@ -335,6 +345,8 @@ def _write_tables(folder: Path, season: Season, records: Sequence[Record]) -> No
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{season.end}T00:00:00.000Z"})
     try:
         pyogrio.write_dataframe(frame, folder / "tables.gpkg", layer="products", driver="GPKG")
+        if areas is not None:
+            pyogrio.write_dataframe(areas, folder / "tables.gpkg", layer="areas", driver="GPKG", append=True)
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg
 from psycopg.types.json import Jsonb
 
@@ -102,8 +103,10 @@ class PostgisStore:
             for tile in wkb.tiles(path):
                 copy.write_row((product, tile))
 
-    def publish(self, season: Season, records: Sequence[Record]) -> Release:
-        release = release_id(records)
+    def publish(
+        self, season: Season, records: Sequence[Record], areas: pd.DataFrame | None = None
+    ) -> Release:
+        release = release_id(records, areas)
         with self.connection.transaction():
             self.connection.execute("SELECT pg_advisory_xact_lock(hashtext('phusa.publish'))")
             before = {(r.id, r.key, r.sha256) for r in self.published(season)}
@@ -113,7 +116,28 @@ class PostgisStore:
             unlisted = changed or self._unlisted(records)
             if unlisted:
                 self._to_pgstac(season, records)
-        return Release(release, season.name, tuple(records), unlisted)
+            counted = self._write_areas(season, release, areas)
+        return Release(release, season.name, tuple(records), unlisted or counted)
+
+    def _write_areas(self, season: Season, release: str, areas: pd.DataFrame | None) -> bool:
+        """Replace a season's areas by those of ``release``; False where it is them already."""
+        place = self.region, season.name
+        stored = self.connection.execute(
+            "SELECT DISTINCT release FROM phusa.area WHERE region = %s AND season = %s", place
+        ).fetchall()
+        if stored == ([(release,)] if areas is not None and len(areas) else []):
+            return False
+        self.connection.execute("DELETE FROM phusa.area WHERE region = %s AND season = %s", place)
+        if areas is None:
+            return True
+        head = ", ".join(("region", "season", "season_start", "release", *areas.columns))
+        with (
+            self.connection.cursor() as cursor,
+            cursor.copy(f"COPY phusa.area ({head}) FROM STDIN") as copy,
+        ):
+            for row in areas.itertuples(index=False, name=None):
+                copy.write_row((*place, season.start, release, *(None if pd.isna(v) else v for v in row)))
+        return True
 
     def _unlisted(self, records: Sequence[Record]) -> bool:
         """Whether pgSTAC lacks an item of what is published."""

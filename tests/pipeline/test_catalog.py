@@ -5,7 +5,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import faults
 import pytest
+import requests
 import shapely
 from support import free_port
 
@@ -140,6 +142,53 @@ def test_an_api_gives_the_same_scenes_as_the_files_it_serves(
     assert found.digest == local.digest
     assert [dict(s.assets).keys() for s in found.kept] == [dict(s.assets).keys() for s in local.kept]
     assert all(url.startswith(file_server) for s in found.kept for _, url in s.assets)
+
+
+def test_an_api_is_read_to_its_last_page(
+    original_demo: Demo, stac_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "PAGE", 3)
+    provider = ApiProvider(kind="api", url=stac_api, convention="earth-search", hosts=("127.0.0.1",))
+    assert (
+        search(original_demo, with_provider(original_demo, provider)).digest == search(original_demo).digest
+    )
+
+
+def test_links_of_an_api_that_lead_elsewhere_are_not_followed() -> None:
+    check = catalog._only_at("https://api.example/v1")
+    check(requests.Request("GET", "https://api.example/v1/search?token=2"))
+    with pytest.raises(ValueError, match="a link leaves the service: http://169"):
+        check(requests.Request("GET", "http://169.254.169.254/latest"))
+
+
+def test_a_redirected_catalogue_is_not_followed(original_demo: Demo) -> None:
+    with faults.serve(original_demo.config.parent) as server:
+        server.planted["catalog.json"] = ["redirect http://127.0.0.1:1/catalog.json"]
+        provider = StaticProvider(
+            kind="static", catalog=f"{server.address}/archive/catalog.json", convention="earth-search"
+        )
+        with pytest.raises(InputError, match="is redirected to"):
+            search(original_demo, with_provider(original_demo, provider))
+
+
+def test_one_hostile_record_costs_itself_only(demo: Demo) -> None:
+    paths = items(demo, "S2A")
+    for path, part in zip(
+        paths, ({"assets": 3}, {"properties": [1]}, {"id": None}, {"geometry": {"type": 7}}), strict=False
+    ):
+        path.write_text(json.dumps(json.loads(path.read_text()) | part))
+    found = search(demo)
+    assert len(found.of("sentinel-2-l2a")) == 6
+    assert len(found.dropped) == 4
+
+
+def test_a_catalogue_that_holds_itself_ends(demo: Demo) -> None:
+    path = demo.config.parent / "archive" / "catalog.json"
+    content = json.loads(path.read_text())
+    content["links"].append({"rel": "child", "href": "./catalog.json"})
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="lies below itself"):
+        search(demo)
 
 
 def test_a_catalogue_over_http_gives_the_same_scenes(original_demo: Demo, file_server: str) -> None:

@@ -104,7 +104,7 @@ def test_the_projects_own_configs_are_valid() -> None:
             {"kind": "api", "url": "file:///etc", "convention": "earth-search"},
             "url: found 'file:///etc'",
         ),
-        ("sources.0.max_cloud", 5, "allowed: sensor, provider, max_cloud_percent"),
+        ("sources.0.max_cloud", 5, "allowed: sensor, provider, fallback, max_cloud_percent"),
         ("sources.0.max_cloud_percent", 180, "sources.0.max_cloud_percent: found '180'"),
         ("sources", [], "sources"),
         ("seasons.2025-dry.end", "2024-01-01", "ends 2024-01-01 before it starts 2024-12-01"),

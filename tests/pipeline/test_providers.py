@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support import SHARED
 
 from pipeline.providers import ApiProvider, Provider, Refused, StaticProvider, locator, scene
+from pipeline.scenes import Scene
 
 OPTICAL, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"
 
@@ -116,6 +120,18 @@ def test_a_record_that_lacks_what_is_needed_is_refused_with_the_reason(spoil: An
         (api("earth-search"), "file:///etc/passwd", False),
         (api("earth-search"), "/vsicurl/http://evil.example/a.tif", False),
         (api("earth-search"), "ftp://api.example/a.tif", False),
+        (api("earth-search"), "https://api.example@evil.example/a.tif", False),
+        (api("earth-search"), "https://x@api.example/a.tif", False),
+        (api("earth-search"), "https://evil.example\\@api.example/a.tif", False),
+        (api("earth-search"), "https://api.example/a.tif\n", False),
+        (api("earth-search"), "https://[::1/a.tif", False),
+        (api("earth-search", "s3://eodata"), "s3://eodata/../other/a.jp2", False),
+        (StaticProvider(kind="static", catalog="/data/c.json", convention="earth-search"), "/data/../etc/passwd", False),
+        (StaticProvider(kind="static", catalog="/data/c.json", convention="earth-search"), "/elsewhere/a.tif", False),
+        (StaticProvider(kind="static", catalog="/data/c.json", convention="earth-search", roots=("/elsewhere",)), "/elsewhere/a.tif", True),
+        (StaticProvider(kind="static", catalog="/data/c.json", convention="earth-search"), "https://any.example/a.tif", False),
+        (StaticProvider(kind="static", catalog="/data/c.json", convention="earth-search", hosts=("any.example",)), "https://any.example/a.tif", True),
+        (StaticProvider(kind="static", catalog="/data/c.json", convention="earth-search"), "file://other/data/a.tif", False),
         (StaticProvider(kind="static", catalog="/data/c.json", convention="earth-search"), "/data/a.tif", True),
         (StaticProvider(kind="static", catalog="/data/c.json", convention="earth-search"), "/vsizip//data/a.zip/a.tif", False),
         (StaticProvider(kind="static", catalog="http://h/c.json", convention="earth-search"), "/data/a.tif", False),
@@ -129,6 +145,150 @@ def test_pixels_come_only_from_where_the_provider_keeps_them(
     else:
         with pytest.raises(Refused, match="asset"):
             locator(provider)(href)
+
+
+@pytest.mark.parametrize(
+    ("platform", "identity", "told"),
+    [
+        ("Sentinel-2A", "x", "sentinel-2a"),
+        ("sentinel-2c", "x", "sentinel-2c"),
+        ("S2B", "x", "sentinel-2b"),
+        (None, "S2C_48PXS_20250301_0_L2A", "sentinel-2c"),
+        ("sentinel-2", "S2C_MSIL2A_20250301", "sentinel-2c"),
+        (None, "x", None),
+    ],
+)
+def test_platforms_are_told_in_one_way(platform: str | None, identity: str, told: str | None) -> None:
+    one = record("planetary-computer", **{"s2:processing_baseline": "05.11", "platform": platform})
+    assert read(one | {"id": identity}, "planetary-computer").platform == told
+
+
+def radar(**p: Any) -> dict[str, Any]:
+    one = record("planetary-computer", "sentinel-1-rtc", **{"proj:epsg": 32648, **p})
+    return one | {"assets": {b: {"href": f"https://api.example/{b}.tif"} for b in ("vv", "vh")}}
+
+
+@pytest.mark.parametrize(
+    ("about", "orbit"),
+    [
+        ({"platform": "SENTINEL-1A", "sat:relative_orbit": 80}, "80"),
+        # Orbit 1 of a cycle began at absolute orbit 73 (A) and 172 (C), modulo 175 (ESA).
+        ({"platform": "SENTINEL-1A", "sat:absolute_orbit": 58252}, "80"),
+        ({"platform": "sentinel-1c", "sat:absolute_orbit": 172}, "1"),
+        ({"platform": "sentinel-1a", "sat:orbit_state": "Ascending"}, "ascending"),
+        ({}, None),
+    ],
+)
+def test_radar_scenes_keep_their_relative_orbit(about: dict[str, Any], orbit: str | None) -> None:
+    assert read(radar(**about), "planetary-computer", RADAR).orbit == orbit
+
+
+@pytest.mark.parametrize(
+    ("spoiled", "sensor", "reason"),
+    [
+        (radar() | {"collection": "sentinel-1-grd"}, RADAR, "collection 'sentinel-1-grd' is not one"),
+        (radar(**{"proj:epsg": 4326}), RADAR, "not a UTM zone"),
+        (radar(**{"proj:epsg": None}), RADAR, "not a UTM zone"),
+        (radar(**{"sar:instrument_mode": "EW"}), RADAR, "mode 'EW' is not IW"),
+        (radar(platform="sentinel-2a"), RADAR, "does not carry"),
+        (record("planetary-computer", **{"s2:processing_baseline": "99.99"}), OPTICAL, "test production"),
+        (
+            record("planetary-computer", **{"s2:processing_baseline": "05.11", "proj:epsg": 32647}),
+            OPTICAL,
+            "wrong grid: its CRS is EPSG:32647, that of granule 48PXS is EPSG:32648",
+        ),
+        (
+            record("planetary-computer", **{"s2:processing_baseline": "05.11", "s2:product_type": "S2MSI1C"}),
+            OPTICAL,
+            "not Level-2A",
+        ),
+    ],
+)
+def test_what_is_not_the_product_is_refused(spoiled: Any, sensor: str, reason: str) -> None:
+    with pytest.raises(Refused, match=reason):
+        read(spoiled, "planetary-computer", sensor)
+
+
+def test_scales_and_offsets_of_no_known_product_are_refused() -> None:
+    for layer, reason in (({"scale": 0.001}, "scale 0.001"), ({"offset": -0.7}, "offset -0.7")):
+        one = record("copernicus", **{"processing:version": "05.11"})
+        one["assets"]["B04_10m"] |= {"raster:bands": [layer]}
+        with pytest.raises(Refused, match=reason):
+            read(one, "copernicus")
+
+
+def test_the_grid_is_that_of_the_granule_where_the_record_is_silent() -> None:
+    one = record("planetary-computer", **{"s2:processing_baseline": "05.11"})
+    found = read(one, "planetary-computer")
+    assert (found.granule, found.epsg) == ("48PXS", 32648)
+    south = read(one | {"id": "S2A_23KPQ_20250101"}, "planetary-computer")
+    assert south.epsg == 32723
+    for code, asset in (
+        ("EPSG:32648", {}),
+        (None, {"proj:code": "EPSG:32648"}),
+        (None, {"proj:epsg": "32648"}),
+    ):
+        one = record("planetary-computer", **{"s2:processing_baseline": "05.11", "proj:code": code})
+        for a in one["assets"].values():
+            a |= asset
+        assert read(one | {"id": "x"}, "planetary-computer").epsg == 32648
+
+
+def test_a_footprint_over_the_antimeridian_is_two_parts_of_one_day() -> None:
+    ring = [[179.5, 10], [-179.5, 10], [-179.5, 11], [179.5, 11], [179.5, 10]]
+    one = record("planetary-computer", **{"s2:processing_baseline": "05.11", "proj:epsg": 32601})
+    one |= {"id": "S2A_01PAB_20250101", "geometry": {"type": "Polygon", "coordinates": [ring]}}
+    one["properties"]["datetime"] = "2025-01-01T23:00:00Z"
+    found = read(one, "planetary-computer")
+    assert found.geometry.area == pytest.approx(1)
+    assert found.geometry.bounds == (-180, 10, 180, 11)
+    assert str(found.day) == "2025-01-01"  # 177 degrees west is eleven hours and 48 minutes behind UTC
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def places(value: Any, at: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where a JSON value has parts."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [at, *(p for key, inner in pairs for p in places(inner, (*at, key)))]
+
+
+WHOLE = [
+    (record("earth-search", **{"s2:processing_baseline": "05.11", "proj:epsg": 32648, "platform": "s2a"}), OPTICAL),
+    (record("copernicus", **{"processing:version": "05.11", "sat:relative_orbit": 18}), OPTICAL),
+    (radar(platform="sentinel-1a", **{"sat:absolute_orbit": 5}), RADAR),
+]  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_json_gives_a_scene_or_a_reason(data: st.DataObject) -> None:
+    one, sensor = data.draw(st.sampled_from(WHOLE))
+    one = copy.deepcopy(one)
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.sampled_from(places(one)))
+        value = data.draw(JSON)
+        if not at:
+            one = value
+            break
+        inner = one
+        for key in at[:-1]:
+            inner = inner[key]
+        inner[at[-1]] = value
+    convention = data.draw(st.sampled_from(["earth-search", "planetary-computer", "copernicus"]))
+    provider = api(convention)
+    try:
+        found = scene(one, sensor, provider, locator(provider))
+    except Refused:
+        return
+    assert found.assets and found.day and found.geometry.area > 0
+    assert json.loads(json.dumps(found.identity)) == found.identity
+    assert found.identity.encode()
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the shared STAC records")
@@ -158,3 +318,37 @@ def test_real_records_parse(folder: str, convention: str, sensor: str) -> None:
             assert dict(found.assets).keys() == {"vv", "vh"}
             assert found.nodata == -32768
             assert found.orbit and found.orbit.isdigit()
+
+
+def shared_records() -> list[tuple[str, Any]]:
+    found = []
+    for path in sorted((SHARED / "stac_items").glob("*/**/*.json")):
+        content = json.loads(path.read_text())
+        if "collections" not in path.parts:
+            found += [(str(path), r) for r in content.get("features", [content])]
+    return found
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared STAC records")
+def test_every_real_record_is_a_scene_or_refused_with_a_reason() -> None:
+    reasons = {"scene": 0}
+    for path, one in shared_records():
+        for convention in ("earth-search", "planetary-computer", "copernicus"):
+            for sensor in (OPTICAL, RADAR, "dem"):
+                try:
+                    found = read(one, convention, sensor)
+                except Refused as refusal:
+                    reason = str(refusal).split(" ")[0]
+                    reasons[reason] = reasons.get(reason, 0) + 1
+                    continue
+                reasons["scene"] += 1
+                assert isinstance(found, Scene)
+                assert found.collection in Path(path).as_posix() or "search_responses" in path
+                assert found.platform in {f"sentinel-{n}" for n in ("1a", "1c", "2a", "2b", "2c")}
+                if sensor == OPTICAL:
+                    assert found.orbit and found.orbit.isdigit()
+                    sizes = dict(found.pixel_m)
+                    assert all(sizes[b] == 10 for b in ("blue", "green", "red", "nir") if b in sizes)
+                    assert sizes.get("scl", 20) == 20
+    assert reasons["scene"] > 60
+    assert set(reasons) == {"scene", "collection", "no"}

@@ -1,0 +1,96 @@
+"""Where in a JPEG 2000 file its headers and the parts of its tiles lie (ISO/IEC 15444-1)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+#: Reads (start, stop) of the file.
+Fetch = Callable[[int, int], bytes]
+
+START = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+_MAX_BOXES, _MAX_MARKERS, _MAX_PARTS = 64, 1024, 65_536
+_SOC, _SIZ, _SOT, _SOD, _EOC = 0xFF4F, 0xFF51, 0xFF90, 0xFF93, 0xFFD9
+#: Bytes of a tile-part's start that are brought at once: most headers are shorter.
+_HEADER = 512
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The parts of every tile, row by row."""
+
+    tile: tuple[int, int]
+    """(height, width) in pixels."""
+    across: int
+    parts: dict[int, list[tuple[int, int]]]
+
+    def ranges(self, left: int, top: int, right: int, bottom: int) -> list[tuple[int, int]]:
+        """(start, stop) in the file of the tiles that pixels left..right, top..bottom touch, sorted."""
+        rows = range(top // self.tile[0], (bottom - 1) // self.tile[0] + 1)
+        columns = range(left // self.tile[1], (right - 1) // self.tile[1] + 1)
+        return sorted(part for r in rows for c in columns for part in self.parts.get(r * self.across + c, ()))
+
+
+def layout(fetch: Fetch, size: int) -> Layout:
+    """Read the headers of the file and of every tile-part (a decoder walks over them all).
+
+    Raises ValueError where the file is not what the format allows.
+    """
+    at = _codestream(fetch, size)
+    if _word(fetch, at) != _SOC or _word(fetch, at + 2) != _SIZ:
+        raise ValueError("its JPEG 2000 codestream has no size")
+    width, height, x, y, tile_width, tile_height, tile_x, tile_y = struct.unpack(
+        ">8I", fetch(at + 8, at + 40)
+    )
+    if min(tile_width, tile_height) < 1 or x or y or tile_x or tile_y or not (width and height):
+        raise ValueError("its JPEG 2000 tiles do not begin at its corner")
+    at = _skip(fetch, at + 2, _SOT)
+    parts: dict[int, list[tuple[int, int]]] = {}
+    for _ in range(_MAX_PARTS):
+        if at + 12 > size or _word(fetch, at, _HEADER, size) != _SOT:
+            break
+        _, index, length = struct.unpack(">HHI", fetch(at + 2, at + 10))
+        _skip(fetch, at, _SOD)
+        stop = min(size, at + length) if length else size
+        parts.setdefault(index, []).append((at, stop))
+        if stop <= at + 12:
+            raise ValueError("a JPEG 2000 tile has no length")
+        at = stop
+    return Layout((tile_height, tile_width), -(-width // tile_width), parts)
+
+
+def _codestream(fetch: Fetch, size: int) -> int:
+    """Where it begins: at once, or in the box ``jp2c``."""
+    if fetch(0, 4) == START[1]:
+        return 0
+    at = 0
+    for _ in range(_MAX_BOXES):
+        if at + 16 > size:
+            break
+        length, kind, long = struct.unpack(">I4sQ", fetch(at, at + 16))
+        if kind == b"jp2c":
+            return at + (16 if length == 1 else 8)
+        step = long if length == 1 else length
+        if step < 8:
+            break
+        at += step
+    raise ValueError("it has no JPEG 2000 codestream")
+
+
+def _skip(fetch: Fetch, at: int, wanted: int) -> int:
+    """Where the marker ``wanted`` is, over the segments from ``at`` on."""
+    for _ in range(_MAX_MARKERS):
+        marker = _word(fetch, at)
+        if marker == wanted:
+            return at
+        if marker >> 8 != 0xFF or marker in (_SOD, _EOC):
+            break
+        at += 2 + _word(fetch, at + 2)
+    raise ValueError("its JPEG 2000 headers are broken")
+
+
+def _word(fetch: Fetch, at: int, ahead: int = 2, size: int = 0) -> int:
+    """The 16-bit number at ``at``; ``ahead`` bytes are brought with it."""
+    content = fetch(at, min(at + ahead, size) if size else at + ahead)
+    return int(struct.unpack(">H", content[:2])[0])

@@ -1,0 +1,121 @@
+"""Where in a (Big)TIFF file its directories and the tiles of its first image lie."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Reads (start, stop) of the file.
+Fetch = Callable[[int, int], bytes]
+
+_MAX_ENTRIES, _MAX_DIRECTORIES, _MAX_ARRAY = 512, 64, 1 << 26
+_SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
+_CODES = {3: "H", 4: "I", 16: "Q"}
+_WIDTH, _HEIGHT, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_COUNTS = 256, 257, 273, 278, 279
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tiles (or strips) of the first image, row by row."""
+
+    tile: tuple[int, int]
+    """(height, width) in pixels."""
+    across: int
+    offsets: NDArray[np.uint64]
+    counts: NDArray[np.uint64]
+
+    def ranges(self, left: int, top: int, right: int, bottom: int) -> list[tuple[int, int]]:
+        """(start, stop) in the file of the tiles that pixels left..right, top..bottom touch, sorted."""
+        rows = range(top // self.tile[0], (bottom - 1) // self.tile[0] + 1)
+        columns = range(left // self.tile[1], (right - 1) // self.tile[1] + 1)
+        index = [r * self.across + c for r in rows for c in columns]
+        known = [k for k in index if k < len(self.offsets) and self.counts[k]]
+        return sorted((int(self.offsets[k]), int(self.offsets[k] + self.counts[k])) for k in known)
+
+
+def is_tiff(start: bytes) -> bool:
+    return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def layout(fetch: Fetch) -> Layout:
+    """Read every directory (so that whoever opens the file later finds it) and the first image's tiles.
+
+    Raises ValueError where the file is not what the format allows.
+    """
+    head = fetch(0, 16)
+    if not is_tiff(head):
+        raise ValueError("it is not a TIFF file")
+    order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\0", b"\0+")
+    at = struct.unpack(order + ("Q" if big else "I"), head[8:16] if big else head[4:8])[0]
+    first: dict[int, tuple[int, ...]] | None = None
+    for _ in range(_MAX_DIRECTORIES):
+        tags, at = _directory(fetch, at, order, big)
+        first = first or tags
+        if not at:
+            break
+    if not first or not {_WIDTH, _HEIGHT} <= first.keys():
+        raise ValueError("its first TIFF directory has no size")
+    return _layout(first)
+
+
+def _layout(tags: dict[int, tuple[int, ...]]) -> Layout:
+    width, height = tags[_WIDTH][0], tags[_HEIGHT][0]
+    tiled = _TILE_OFFSETS in tags
+    offsets, counts = (_TILE_OFFSETS, _TILE_COUNTS) if tiled else (_STRIP_OFFSETS, _STRIP_COUNTS)
+    if offsets not in tags or counts not in tags or len(tags[offsets]) != len(tags[counts]):
+        raise ValueError("its TIFF directory does not say where the pixels lie")
+    if tiled:
+        tile = tags.get(_TILE_HEIGHT, (0,))[0], tags.get(_TILE_WIDTH, (0,))[0]
+    else:
+        tile = min(height, tags.get(_ROWS_PER_STRIP, (height,))[0]), width
+    if min(tile) < 1:
+        raise ValueError("its TIFF tiles have no size")
+    across = -(-width // tile[1])
+    return Layout(tile, across, np.array(tags[offsets], np.uint64), np.array(tags[counts], np.uint64))
+
+
+def _directory(fetch: Fetch, at: int, order: str, big: bool) -> tuple[dict[int, tuple[int, ...]], int]:
+    """Whole-number tags of the directory at ``at``, and where the next one is (0: nowhere)."""
+    size, inline = (20, 8) if big else (12, 4)
+    n = struct.unpack(order + ("Q" if big else "H"), fetch(at, at + (8 if big else 2)))[0]
+    if not 0 < n <= _MAX_ENTRIES:
+        raise ValueError(f"a TIFF directory has {n} entries")
+    at += 8 if big else 2
+    entries = fetch(at, at + n * size + inline)
+    tags = {}
+    for k in range(n):
+        entry = entries[k * size : (k + 1) * size]
+        tag, kind = struct.unpack(order + "HH", entry[:4])
+        count = struct.unpack(order + ("Q" if big else "I"), entry[4 : 4 + inline])[0]
+        length = count * _SIZES.get(kind, 1)
+        if length > _MAX_ARRAY:
+            raise ValueError(f"TIFF tag {tag} claims {length} bytes")
+        raw = entry[-inline:][:length]
+        if length > inline:
+            start = struct.unpack(order + ("Q" if big else "I"), entry[-inline:])[0]
+            raw = fetch(start, start + length)
+        if kind in _CODES:
+            tags[tag] = struct.unpack(f"{order}{count}{_CODES[kind]}", raw)
+    return tags, struct.unpack(order + ("Q" if big else "I"), entries[-inline:])[0]
