@@ -41,6 +41,10 @@ from pipeline.sensors import SCL, SENSORS, Sensor
 
 log = logging.getLogger(__name__)
 
+#: Reason in the ledger of reads whose numbers look an offset away. They are used all the same: a block
+#: sees little of a scene, and what it dropped would make the pixels depend on the size of blocks.
+GUARD = "radiometric guard"
+
 #: Reads in flight ahead of the one that is decoded, and the most of one process. They only wait for
 #: the network; decoding stays on the caller's thread.
 AHEAD, FLIGHTS = 16, 32
@@ -292,17 +296,15 @@ def _place(
         whole[at] = value
         seen[band] = whole[thin]
     kind = (scene.day, scene.platform, *_processing(scene))
-    against = reader.refused.get(kind) or guard.judge(seen, look.scl)
+    against = reader.suspects.get(kind) or guard.judge(seen, look.scl)
     if against:  # granules of one pass were processed alike: what one shows holds for the next
-        reader.refused[kind] = against
-        reader.lose(scene, values, Fault("radiometric guard", against))
-        return
+        reader.suspects[kind] = against
     share = float(need.mean())
     for band, (at, value, via) in values.items():
         target = stack.arrays[band][look.t][at]
         np.copyto(target, value, where=target == 0)
         if value.any():
-            reader.note(scene, band, "used", "", via, share)
+            reader.note(scene, band, "used", GUARD if against else "", against or via, share)
         else:
             reader.note(scene, band, "read", ledger.NODATA, "no seen pixel")
 
@@ -315,7 +317,7 @@ def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
 
 
 def _check_steps(reader: _Reader, passes: Sequence[Sequence[Scene]], bands: Sequence[str]) -> None:
-    """Drop dates that stand an offset away from those processed otherwise."""
+    """Tell of dates that stand an offset away from those processed otherwise."""
     stack = reader.stack
     groups = [_processing(group[0]) for group in passes]
     if len(set(groups)) < 2:
@@ -324,10 +326,12 @@ def _check_steps(reader: _Reader, passes: Sequence[Sequence[Scene]], bands: Sequ
     series = {band: stack.arrays[band][:, y, x] for band in bands}
     for t, against in guard.steps(series, groups).items():
         for scene in passes[t]:
-            stack.ledger = [e for e in stack.ledger if e.scene != scene.id or e.band not in bands]
-            reader.lose(scene, bands, Fault("radiometric guard", against))
-        for band in bands:
-            stack.arrays[band][t] = 0
+            stack.ledger = [_suspected(e, scene, bands, against) for e in stack.ledger]
+
+
+def _suspected(line: Entry, scene: Scene, bands: Sequence[str], against: str) -> Entry:
+    mine = line.scene == scene.id and line.band in bands and line.state == ledger.USED
+    return replace(line, reason=GUARD, detail=against) if mine else line
 
 
 def _processing(scene: Scene) -> tuple[str, int, bool]:
@@ -430,8 +434,8 @@ class _Reader:
 
     stack: Stack
     where: str
-    refused: dict[tuple[object, ...], str] = field(default_factory=dict)
-    """Passes that the guard refused, and what was seen."""
+    suspects: dict[tuple[object, ...], str] = field(default_factory=dict)
+    """Passes that the guard suspects, and what was seen."""
 
     def note(
         self, scene: Scene, band: str, state: str, reason: str = "", detail: str = "", share: float = 0.0
@@ -442,9 +446,8 @@ class _Reader:
         for band in bands:
             log.warning("lost %s %s at %s: %s: %s", scene.id, band, self.where, fault.cause, fault)
             self.stack.losses.append(Loss(scene.id, band, self.where, str(fault), fault.cause))
-            state = "read" if fault.cause == "radiometric guard" else "found"
-            missing = fault.cause == "missing asset"
-            self.note(scene, band, "catalogued" if missing else state, fault.cause, str(fault))
+            state = "catalogued" if fault.cause == "missing asset" else "found"
+            self.note(scene, band, state, fault.cause, str(fault))
         self.stack.lost |= _covered(scene, self.stack.geobox)
 
     def read(self, jobs: Iterable[_Job]) -> Iterator[tuple[_Job, NDArray[Any] | None]]:
