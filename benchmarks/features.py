@@ -11,8 +11,12 @@ import os
 import sys
 from pathlib import Path
 
-# This file must not hide the package of the same name.
-sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
+# This file must not hide the package of the same name, neither here nor from the other benchmarks: where
+# one of them imports ``features`` and finds this file, it gets the package.
+HERE = Path(__file__).resolve().parent
+sys.path[:] = [place for place in sys.path if Path(place).resolve() != HERE]
+if __name__ == "features":
+    del sys.modules["features"]
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 import re
