@@ -36,10 +36,12 @@ class Feature:
 
     @cached_property
     def parsed(self) -> Formula:
+        """The checked formula. Raises FormulaError."""
         return parse(self.formula)
 
     @cached_property
     def rule(self) -> Rule | None:
+        """The checked rule of the window; None without one. Raises FormulaError."""
         return None if self.window is None else rule(self.window)
 
     @cached_property
@@ -125,6 +127,7 @@ class FeatureSpec:
         return cls(tuple(Feature(**row) for row in json.loads(text)))
 
     def to_json(self) -> str:
+        """JSON text that ``from_json`` reads back to an equal spec."""
         rows: list[dict[str, Any]] = [
             {"name": f.name, "formula": f.formula, "statistic": f.statistic}
             | ({"window": f.window} if f.window is not None else {})
@@ -135,6 +138,7 @@ class FeatureSpec:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Feature names, in the order of the rows of a cube."""
         return tuple(feature.name for feature in self.features)
 
     @cached_property
@@ -145,6 +149,7 @@ class FeatureSpec:
 
     @cached_property
     def digest(self) -> str:
+        """SHA-256 over names, formulas, windows and statistics."""
         rows = []
         for f in self.features:
             # Plain features digest as they did before there were windows.

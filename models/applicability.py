@@ -141,10 +141,12 @@ class Applicability:
         )
 
     def to_json(self) -> str:
+        """``dump`` as JSON text."""
         return json.dumps(self.dump())
 
     @classmethod
     def from_json(cls, text: str) -> Applicability:
+        """Back from ``to_json``. Raises ValueError, KeyError or TypeError for other text."""
         return cls.parse(json.loads(text))
 
 

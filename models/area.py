@@ -197,6 +197,7 @@ class ZoneEstimate:
     samples: int
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Lower and upper normal confidence bound of the mean, in its unit."""
         reach = float(norm.ppf(0.5 + level / 2)) * self.se
         return self.mean - reach, self.mean + reach
 

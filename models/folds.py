@@ -53,9 +53,11 @@ class Random(Splitter):
     seed: int = 1
 
     def assign(self, rows: int, groups: ArrayLike | None = None) -> NDArray[np.intp]:
+        """Fold number of each row (row,)."""
         return _deal(numbered(rows, groups), self.n_splits, self.seed)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: ArrayLike | None = None) -> int:
+        """Number of folds, as scikit-learn asks for it."""
         return self.n_splits
 
 
@@ -72,6 +74,7 @@ class Blocks(Splitter):
     seed: int = 1
 
     def assign(self, rows: int, groups: ArrayLike | None = None) -> NDArray[np.intp]:
+        """Fold number of each row (row,)."""
         places = checked_places(self.places, rows)
         group = numbered(rows, groups)
         square = np.floor(centres(places, group) / self.block_m)
@@ -79,6 +82,7 @@ class Blocks(Splitter):
         return _deal(block, self.n_splits, self.seed)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: ArrayLike | None = None) -> int:
+        """Number of folds, as scikit-learn asks for it."""
         return self.n_splits
 
 
@@ -98,9 +102,11 @@ class LeaveOut(Splitter):
     seed: int = 1
 
     def assign(self, rows: int, groups: ArrayLike | None = None) -> NDArray[np.intp]:
+        """Fold number of each row (row,)."""
         return numbered(rows, self.labels) * self.parts + self._part(rows, groups)
 
     def split(self, X: Any, y: Any = None, groups: ArrayLike | None = None) -> Iterator[Fold]:
+        """(training rows, test rows) of each fold, as scikit-learn yields them."""
         rows = len(X)
         label, part, group = numbered(rows, self.labels), self._part(rows, groups), numbered(rows, groups)
         if len(np.unique(label)) < 2:
@@ -117,6 +123,7 @@ class LeaveOut(Splitter):
             yield train, test
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: ArrayLike | None = None) -> int:
+        """Number of folds, as scikit-learn asks for it."""
         return len(np.unique(self.assign(len(np.asarray(self.labels)), groups)))
 
     def _part(self, rows: int, groups: ArrayLike | None) -> NDArray[np.intp]:

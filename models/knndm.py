@@ -93,9 +93,11 @@ class KNNDM(Splitter):
     seed: int = 1
 
     def assign(self, rows: int, groups: ArrayLike | None = None) -> NDArray[np.intp]:
+        """Fold number of each row (row,)."""
         return self.match(rows, groups).fold
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: ArrayLike | None = None) -> int:
+        """Number of folds, as scikit-learn asks for it."""
         return len(np.unique(self.assign(len(self.places), groups)))
 
     def match(self, rows: int, groups: ArrayLike | None = None) -> Matching:

@@ -229,9 +229,10 @@ def weighted_kappa(
     observed: ArrayLike,
     predicted: ArrayLike,
     classes: ArrayLike,
-    weights: Literal["quadratic", "linear"] = "quadratic",
+    weights: Literal["quadratic", "linear"] | None = "quadratic",
 ) -> float:
-    """Cohen's weighted kappa (1968) of ordered classes: 1 perfect, 0 as by chance; far misses weigh more.
+    """Cohen's weighted kappa (1968) of ordered classes: 1 perfect, 0 as by chance; far misses weigh more,
+    or all alike with ``weights`` None (Cohen 1960).
 
     ``classes`` lists the codes from least to most; distance is in steps of that list, not in codes.
     NaN where only one class occurs.

@@ -51,9 +51,11 @@ class SampleTable:
         return replace(self, frame=self.frame[self.frame[target].notna()].reset_index(drop=True))
 
     def take(self, rows: NDArray[np.intp]) -> SampleTable:
+        """The rows numbered ``rows``, in that order."""
         return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True))
 
     def y(self, target: str) -> NDArray[np.float64]:
+        """Values of ``target``, float64 (row,): class codes or a quantity in its unit; NaN where not measured."""
         return self.frame[target].to_numpy(np.float64)
 
     def error_variance(self, target: str, log: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

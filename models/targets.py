@@ -106,6 +106,7 @@ class Target(Settings):
 
     @property
     def value_column(self) -> str:
+        """Column of the sample file that holds this target's values."""
         return self.column or self.name
 
     @property
@@ -177,4 +178,5 @@ class Target(Settings):
             raise ValueError(f"target {self.name!r}: all {len(y)} samples have the value {y[0]:g}")
 
     def dump(self) -> dict[str, Any]:
+        """The target as values that JSON holds."""
         return self.model_dump(mode="json")

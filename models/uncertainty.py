@@ -120,6 +120,7 @@ class Calibration:
         return Distribution(mu, spread, np.array(self.knots), self.transform)
 
     def dump(self) -> dict[str, Any]:
+        """As values that JSON holds; ``parse`` reads them back to the same bits."""
         return {
             "knots": list(self.knots),
             "base": self.base,
@@ -316,11 +317,13 @@ class ClassCalibration:
         return np.asarray(np.maximum(found, 0.0))
 
     def dump(self) -> dict[str, Any]:
+        """As values that JSON holds; ``parse`` reads them back to the same bits."""
         prior = None if self.prior is None else list(self.prior)
         return {"slope": self.slope, "shift": list(self.shift), "prior": prior}
 
     @classmethod
     def parse(cls, content: dict[str, Any]) -> ClassCalibration:
+        """Back from ``dump``. Raises ValueError or KeyError for other content."""
         shift = tuple(float(v) for v in content["shift"])
         prior = None if content["prior"] is None else tuple(float(v) for v in content["prior"])
         if prior is not None and len(prior) != len(shift) + 1:

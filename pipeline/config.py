@@ -247,6 +247,8 @@ def _day(value: Any) -> Any:
 
 
 class SeasonSettings(Settings):
+    """First and last day of a season, both included."""
+
     start: Annotated[dt.date, BeforeValidator(_day)]
     end: Annotated[dt.date, BeforeValidator(_day)]
 
@@ -361,11 +363,13 @@ class Config(Settings):
         return config
 
     def season(self, name: str) -> Season:
+        """The season called ``name``. Raises InputError with the known ones."""
         if name not in self.seasons:
             raise InputError(f"{self._file}: unknown season {name!r}; known: {', '.join(self.seasons)}")
         return self.seasons[name]
 
     def target(self, name: str) -> Target:
+        """The target called ``name``. Raises InputError with the known ones."""
         for target in self.targets:
             if target.name == name:
                 return target

@@ -19,12 +19,12 @@ from pipeline.config import Config
 from pipeline.errors import PhusaError
 from pipeline.files import scratch_folder
 from pipeline.grid import lonlat_box, tiles
-from pipeline.load import Loss
 from pipeline.mapping import BlockTask
 from pipeline.plan import block_tasks
 from pipeline.production import Progress, silent
 from pipeline.scenes import Scenes
 from pipeline.season import Season
+from pipeline.stack import Loss
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
+import math
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 @contextmanager
@@ -31,7 +33,21 @@ def aside(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def json_text(content: Any) -> str:
+    """JSON as all our files have it: indented, letters as they are, NaN and infinity (JSON has neither) as null."""
+    return json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_aside(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
     with aside(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -71,5 +87,6 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, as hex. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,6 +23,7 @@ _EXACT = "phusa:scene"
 
 
 def write(scenes: Scenes, path: Path) -> None:
+    """Write a scene list to ``path``, with the digest that ``read`` checks."""
     items = [_item(scene) for scene in scenes.kept]
     stac_geoparquet.arrow.to_parquet(stac_geoparquet.arrow.parse_stac_items_to_arrow(items), path)
     about = {

@@ -50,6 +50,7 @@ class Block:
 
     @property
     def name(self) -> str:
+        """``<tile>/<row>-<column>``."""
         return f"{self.tile}/{self.row}-{self.column}"
 
 
@@ -66,6 +67,7 @@ class Tile:
 
     @property
     def epsg(self) -> int:
+        """EPSG code of the UTM zone."""
         return int(self.geobox.crs.epsg)  # type: ignore[union-attr, arg-type]
 
     def blocks(self, block_px: int) -> list[Block]:
@@ -219,6 +221,7 @@ def _eastward(xy: Any) -> Any:
 
 @lru_cache(maxsize=128)
 def transformer(source: int | str, target: int | str) -> pyproj.Transformer:
+    """Transformer in x, y order, made once for each pair of reference systems."""
     return pyproj.Transformer.from_crs(source, target, always_xy=True)
 
 

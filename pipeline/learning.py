@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from models.targets import Target
 from pipeline import catalog, losses, sampling, sites
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
-from pipeline.files import write_aside
+from pipeline.files import json_text, write_aside
 
 
 @dataclass(frozen=True)
@@ -184,6 +183,7 @@ def _unseen(reference: SampleTable, trained_on: SampleTable) -> SampleTable | No
 
 
 def load_bundle(folder: Path) -> ModelBundle:
+    """A trained model. Raises InputError where the folder holds none, or one that was changed."""
     try:
         return ModelBundle.load(folder)
     except BundleError as error:
@@ -222,6 +222,7 @@ def bundles_for(config: Config, folders: Sequence[Path], work: Path) -> list[Mod
 
 
 def bundle_folder(work: Path, target: str) -> Path:
+    """Where the store keeps the trained model of a target."""
     return work / "bundles" / target
 
 
@@ -236,9 +237,7 @@ def train_all(
     if gathered.table is None:
         raise InputError(f"no usable sample row: {gathered.report['by_rule']}")
     sampling.write_table(gathered.table, work / "samples" / "samples.parquet")
-    write_aside(
-        work / "samples" / "report.json", json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n"
-    )
+    write_aside(work / "samples" / "report.json", json_text(gathered.report))
     bundles = []
     for target in config.targets:
         bundle = fit(gathered.table, target, config.region.geometry)

@@ -46,6 +46,7 @@ class Entry:
 def entry(
     scene: Scene, block: str, band: str, state: str, reason: str = "", detail: str = "", share: float = 0.0
 ) -> Entry:
+    """A line about one band of ``scene`` in one block."""
     return Entry(
         block, scene.sensor, scene.id, scene.platform or "", scene.orbit or "", scene.day, band, state, reason,
         detail, round(share, 6),

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pipeline.errors import LossError
-from pipeline.load import Loss
+from pipeline.stack import Loss
 from pipeline.stores.contract import Record
 
 
 def percent(part: int, whole: int) -> float:
+    """``part`` of ``whole`` in percent; 0 of nothing."""
     return 100 * part / whole if whole else 0.0
 
 

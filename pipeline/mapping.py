@@ -18,9 +18,10 @@ from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from pipeline import product
 from pipeline.ledger import Entry
-from pipeline.load import Loss, Stack, load
+from pipeline.load import load
 from pipeline.raster import read_onto
 from pipeline.scenes import Scene
+from pipeline.stack import Loss, Stack
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,7 @@ def _key(settings: dict[str, Any], tile: Tile, scenes_digest: object, bundle: Mo
 
 
 def area_digest(area: BaseGeometry) -> str:
+    """SHA-256 over an area, the same however its rings are ordered."""
     return hashlib.sha256(shapely.to_wkb(shapely.normalize(area))).hexdigest()
 
 

@@ -99,6 +99,7 @@ class ProductId:
 
     @property
     def name(self) -> str:
+        """File name without suffix, ``<tile>_<target>``."""
         return f"{self.tile}_{self.target}"
 
 
@@ -118,6 +119,7 @@ class Product:
 
     @property
     def bands(self) -> tuple[ProductBand, ...]:
+        """Bands of its COG, in order."""
         return bands_of(self.target)
 
 

@@ -15,13 +15,13 @@ from pipeline import boundaries, ledger, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
-from pipeline.load import Loss
 from pipeline.mapping import BlockResult, BlockTask
 from pipeline.plan import TilePlan, plan
 from pipeline.product import ProductId, TileWriter
 from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
+from pipeline.stack import Loss
 from pipeline.stores import Record, Release, Store, work_folder
 from pipeline.zones import report, tables
 from pipeline.zones.errors import Correlation
@@ -46,6 +46,7 @@ class MapReport:
 
     @property
     def records(self) -> list[Record]:
+        """Every product that is stored now, made in this run or before."""
         return sorted([*self.computed, *self.skipped], key=lambda r: r.id)
 
 

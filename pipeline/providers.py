@@ -43,6 +43,7 @@ class StaticProvider(_Provider):
 
     @property
     def address(self) -> str:
+        """Where its records are."""
         return self.catalog
 
 
@@ -54,6 +55,7 @@ class ApiProvider(_Provider):
 
     @property
     def address(self) -> str:
+        """Where its records are."""
         return self.url
 
 

@@ -46,6 +46,7 @@ class Raster:
     resampling: str = "nearest"
 
     def close(self) -> None:
+        """Close the file and let go of what was fetched of it."""
         self.file.close()
         if self.remote:
             self.remote.close()

@@ -77,9 +77,11 @@ class RemoteFile:
 
     @property
     def path(self) -> str:
+        """Path at which GDAL opens what was fetched."""
         return f"/proc/self/fd/{self._fd}"
 
     def close(self) -> None:
+        """Let go of the memory that holds the fetched ranges."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.errors import IntegrityError
-from pipeline.files import sha256, write_aside
+from pipeline.files import json_text, sha256, write_aside
 from pipeline.learning import bundle_folder
 from pipeline.plan import area_digest, product_settings
 from pipeline.season import Season
@@ -28,7 +28,8 @@ class RunState:
     """(tile, target, error)."""
 
     def write(self, work: Path, season: Season) -> None:
-        write_aside(_path(work, season), json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n")
+        """Replace the state of an earlier run."""
+        write_aside(_path(work, season), json_text(asdict(self)))
 
     @classmethod
     def read(cls, work: Path, season: Season) -> RunState | None:

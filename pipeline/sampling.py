@@ -24,9 +24,10 @@ from pipeline import runner
 from pipeline.errors import InputError, PhusaError
 from pipeline.files import aside
 from pipeline.grid import lonlat_box, pixel, pixel_window, transformer
-from pipeline.load import Loss, load
+from pipeline.load import load
 from pipeline.scenes import Scene, Scenes
 from pipeline.sites import Refusal, Site
+from pipeline.stack import Loss
 
 #: Sites of one square of this many pixels are read together: an image is stored in tiles of about
 #: this size, so a smaller window would decode as much.
@@ -50,6 +51,8 @@ class SiteTask:
 
 @dataclass(frozen=True)
 class SiteResult:
+    """What a worker read at the sites of one window."""
+
     rows: NDArray[np.float32]
     """(site, feature)."""
     clear_dates: NDArray[np.int16]

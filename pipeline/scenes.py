@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from features.bands import RADAR
 from pipeline import frozen
 from pipeline.errors import InputError
-from pipeline.files import aside, write_aside
+from pipeline.files import aside, json_text, write_aside
 from pipeline.season import Season
 from pipeline.sensors import SENSORS
 
@@ -67,10 +67,12 @@ class Scene:
 
     @cached_property
     def geometry(self) -> BaseGeometry:
+        """Footprint in WGS 84."""
         return shapely.from_wkt(self.footprint)
 
     @property
     def urls(self) -> dict[str, str]:
+        """Common band name -> address."""
         return dict(self.assets)
 
     @cached_property
@@ -142,6 +144,7 @@ class Scenes:
     dropped: tuple[Dropped, ...]
 
     def of(self, sensor: str) -> list[Scene]:
+        """The kept scenes of one sensor."""
         return [scene for scene in self.kept if scene.sensor == sensor]
 
     def meeting(self, place: BaseGeometry) -> tuple[Scene, ...]:
@@ -156,6 +159,7 @@ class Scenes:
 
     @property
     def digest(self) -> str:
+        """SHA-256 over what the kept scenes are."""
         return digest(self.kept)
 
     def since(self, old: Scenes) -> dict[str, list[str]]:
@@ -177,7 +181,7 @@ class Scenes:
                 frozen.write(self, temporary)
             return
         content = {"format": FORMAT, **asdict(self)}
-        write_aside(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+        write_aside(path, json_text(content))
 
     @classmethod
     def read(cls, path: Path) -> Scenes:

@@ -37,6 +37,7 @@ class Season:
 
     @property
     def slug(self) -> str:
+        """The name as a file name."""
         return slug(self.name)
 
 

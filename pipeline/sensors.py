@@ -30,6 +30,7 @@ class Sensor:
 
     @property
     def bands(self) -> tuple[str, ...]:
+        """Common names of its bands, in canonical order."""
         return tuple(b for b, sensor in BANDS.items() if sensor == self.name)
 
 

@@ -23,6 +23,7 @@ MEDIA_TYPE = "image/tiff; application=geotiff; profile=cloud-optimized"
 
 
 def collection_id(region: str, season: Season) -> str:
+    """Id of the collection of a season of a region."""
     return f"phusa-{region}-{season.slug}"
 
 

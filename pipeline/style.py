@@ -25,6 +25,7 @@ def write(item: dict[str, Any], cog: Path) -> None:
 
 
 def sidecar(cog: Path) -> Path:
+    """Where GDAL looks for what a COG cannot hold."""
     return cog.with_name(f"{cog.name}.aux.xml")
 
 

@@ -56,6 +56,7 @@ class Layout:
 
 
 def is_tiff(start: bytes) -> bool:
+    """Whether bytes begin as a TIFF or BigTIFF does."""
     return start[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 

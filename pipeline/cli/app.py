@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ from pipeline.demo import report as demo_report
 from pipeline.demo import settings as demo_settings
 from pipeline.demo import write as write_demo
 from pipeline.errors import InputError, IntegrityError
-from pipeline.files import write_aside
+from pipeline.files import json_text, write_aside
 from pipeline.sampling import read_table, write_table
 from pipeline.scenes import Scenes
 from pipeline.season import Season
@@ -99,7 +98,7 @@ def samples(
     with runner.cluster(scheduler) as client:
         gathered = learning.gather(settings, client, entries)
     if report:
-        write_aside(report, json.dumps(gathered.report, indent=1, ensure_ascii=False) + "\n")
+        write_aside(report, json_text(gathered.report))
     if gathered.table is None:
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
     losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
@@ -152,7 +151,7 @@ def evaluate(
         scores = _scores(settings, client, [model], rows)[target]
     result = {"target": target, "bundle": model.digest, **scores}
     if out:
-        write_aside(out / "evaluation.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        write_aside(out / "evaluation.json", json_text(result))
         write_aside(out / "scores.csv", learning.score_table(scores))
         result["out"] = str((out / "evaluation.json").resolve())
     return result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
 import os
 import signal
@@ -21,6 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
 from pipeline.errors import PhusaError
+from pipeline.files import json_text
 
 Result = dict[str, Any]
 
@@ -107,13 +107,13 @@ def _fail(message: str, code: int, as_json: bool, debug: bool) -> None:
         traceback.print_exc()
     click.echo(f"phusa: {message}", err=True)
     if as_json:
-        click.echo(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+        click.echo(json_text({"error": message, "exit_code": code}), nl=False)
     sys.exit(code)
 
 
 def _print(result: Result, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False, indent=1, default=str))
+        click.echo(json_text(result), nl=False)
     else:
         for line in result.lines if isinstance(result, Told) else _lines(result, ""):
             click.echo(line)

@@ -20,7 +20,7 @@ from pipeline.demo import optical, radar
 from pipeline.demo import world as w
 from pipeline.demo.grid import spread
 from pipeline.demo.settings import Simulation
-from pipeline.files import aside, write_aside
+from pipeline.files import aside, json_text, write_aside
 from pipeline.grid import to_crs
 from pipeline.stac import MEDIA_TYPE
 
@@ -255,4 +255,4 @@ def _sorted(items: Iterable[Item]) -> list[Item]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    write_aside(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    write_aside(path, json_text(content))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from pipeline.demo import pictures, scores
 from pipeline.demo.archive import LABEL
 from pipeline.demo.world import EPSG
 from pipeline.errors import InputError
-from pipeline.files import write_aside
+from pipeline.files import json_text, write_aside
 from pipeline.scenes import Scenes
 
 _PAGE = "page.html.j2"
@@ -45,9 +44,7 @@ def finish(
         maps[target.name] = layers
         judged[target.name] = {"map": scores.judge(target, layers, truth), **estimates[target.name]}
         geobox = GeoBox(truth.shape, transform, f"EPSG:{EPSG}")
-    write_aside(
-        out / "scores.json", json.dumps({"label": LABEL, **judged}, indent=1, ensure_ascii=False) + "\n"
-    )
+    write_aside(out / "scores.json", json_text({"label": LABEL, **judged}))
     drawn = pictures.draw(out / "pictures", config, season, found, maps, geobox)
     write_aside(out / "index.html", page(config, season, judged, drawn))
     return {

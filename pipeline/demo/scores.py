@@ -11,6 +11,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 
+from models import measures
 from models.evaluate import agreement
 from models.targets import Target
 from pipeline.product import MAPPED, NODATA, REASONS
@@ -84,11 +85,10 @@ def _classes(target: Target, found: NDArray[np.int_], truth: NDArray[np.int_]) -
     counts = {a: {b: int(((truth == a) & (found == b)).sum()) for b in names} for a in names}
     n = len(truth)
     right = sum(counts[a][a] for a in names) / n
-    chance = sum((truth == a).mean() * (found == a).mean() for a in names)
     hectares = 0.01
     return {
         "accuracy": right,
-        "kappa": float((right - chance) / (1 - chance)),
+        "kappa": measures.weighted_kappa(truth, found, list(names), None),
         "confusion": {names[a]: {names[b]: counts[a][b] for b in names} for a in names},
         "area_ha": {
             names[a]: {

@@ -37,6 +37,7 @@ class Record:
 
     @property
     def lost_reads(self) -> int:
+        """Reads that a fault took when the product was made."""
         return int(self.item["properties"].get("phusa:lost_reads", 0))
 
 

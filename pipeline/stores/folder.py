@@ -33,7 +33,7 @@ import stac_geoparquet.arrow
 
 from pipeline import stac, style
 from pipeline.errors import InputError
-from pipeline.files import sha256, write_aside
+from pipeline.files import json_text, sha256, write_aside
 from pipeline.product import Product, ProductId, summary
 from pipeline.season import Season, slug
 from pipeline.stores.contract import Record, Release, release_id
@@ -72,7 +72,7 @@ class FolderStore:
         os.replace(cog, path)
         item = stac.item(product, digest, size, f"./{path.name}")
         style.write(item, path)
-        write_aside(record, _text(item))
+        write_aside(record, json_text(item))
         return Record(product.id, product.key, digest, path, item)
 
     def publish(
@@ -173,8 +173,8 @@ class FolderStore:
                 *sorted(by_season.values(), key=lambda x: x["href"]),
             ],
         }
-        write_aside(self.path / "catalog.json", _text(catalog))
-        write_aside(folder.with_name(CURRENT), _text(link))
+        write_aside(self.path / "catalog.json", json_text(catalog))
+        write_aside(folder.with_name(CURRENT), json_text(link))
 
     def _drop_draft(self, record: Record) -> None:
         path = self._drafts(record.id.season) / f"{record.id.name}.json"
@@ -358,11 +358,7 @@ def _write_sums(folder: Path) -> None:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(_text(content), encoding="utf-8")
-
-
-def _text(content: dict[str, Any]) -> str:
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    path.write_text(json_text(content), encoding="utf-8")
 
 
 def _link(source: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -468,13 +469,14 @@ def test_a_killed_run_started_again_gives_the_same_bytes(tmp_path: Path, quick: 
     out = tmp_path / "demo"
     program = "from pipeline.cli import main; main()"
     command = [sys.executable, "-c", program, "demo", "--out", out, "--simulation", quick, "--json"]
-    rng = np.random.default_rng()
+    seed = int(np.random.SeedSequence().generate_state(1)[0])  # other moments every time; told if it fails
+    rng = np.random.default_rng(seed)
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     killed = 0
     for after in (rng.integers(1, 80), rng.integers(80, 140)):  # files written so far
         run = subprocess.Popen(command, **quiet, start_new_session=True)
         while run.poll() is None and len(list(out.rglob("*.*"))) < after:
-            pass
+            time.sleep(0.01)
         if run.poll() is None:
             os.killpg(run.pid, signal.SIGKILL)
             killed += 1
@@ -483,5 +485,5 @@ def test_a_killed_run_started_again_gives_the_same_bytes(tmp_path: Path, quick: 
     disturbed = files(out)
     out.rename(tmp_path / "disturbed")
     subprocess.run(command, check=True, capture_output=True)
-    assert killed
-    assert disturbed == files(out)
+    assert killed, seed
+    assert disturbed == files(out), seed

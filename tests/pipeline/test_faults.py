@@ -24,10 +24,11 @@ from pipeline import catalog, remote, tiff
 from pipeline.config import Config
 from pipeline.demo import Demo
 from pipeline.demo import world as w
-from pipeline.load import Stack, load
+from pipeline.load import load
 from pipeline.raster import open_raster
 from pipeline.remote import Access, Fault, RemoteFile, s3_address, s3_headers
 from pipeline.scenes import Scene
+from pipeline.stack import Stack
 
 
 @pytest.fixture

@@ -17,8 +17,9 @@ from pipeline.config import Config
 from pipeline.demo import Demo, build
 from pipeline.demo import world as w
 from pipeline.grid import tiles
-from pipeline.load import Stack, load
+from pipeline.load import load
 from pipeline.scenes import Scene
+from pipeline.stack import Stack
 
 BANDS = ("blue", "red", "nir", "swir16", "vv", "vh", "elevation", "slope")
 

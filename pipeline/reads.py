@@ -1,0 +1,223 @@
+"""Reads: bands of scenes onto a grid, many in flight, each fault a loss that the stack keeps."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+from odc.geo.geom import Geometry
+from rasterio.errors import RasterioError
+from rasterio.features import geometry_mask
+from rasterio.warp import transform_bounds
+from shapely.geometry.base import BaseGeometry
+
+from features.bands import OPTICAL
+from pipeline.grid import cut_at_180
+from pipeline.ledger import entry
+from pipeline.raster import Raster, cause, open_raster
+from pipeline.remote import Access, Fault
+from pipeline.scenes import Scene
+from pipeline.sensors import SCL, Sensor
+from pipeline.stack import Loss, Stack
+
+log = logging.getLogger(__name__)
+
+#: Reads in flight ahead of the one that is decoded, and the most of one process. They only wait for
+#: the network; decoding stays on the caller's thread.
+AHEAD, FLIGHTS = 16, 32
+#: Pixel size of Sentinel-2's bands, in metres; what is coarser is another product.
+_PIXEL_M = {"blue": 10, "green": 10, "red": 10, "nir": 10}
+_COARSEST_M = 20
+
+
+@dataclass(frozen=True)
+class Job:
+    """One read: a band of a scene onto a grid."""
+
+    scene: Scene
+    band: str
+    geobox: GeoBox
+    sensor: Sensor
+    nodata: float
+    source: Scene | None = None
+    """The copy of the scene that is read instead."""
+
+    @property
+    def actual(self) -> Scene:
+        """The scene whose files are opened."""
+        return self.source or self.scene
+
+    @property
+    def remote(self) -> bool:
+        """True where the file comes over the network."""
+        return "://" in self.actual.urls.get(self.band, "")
+
+    @property
+    def via(self) -> str:
+        """What the ledger says of the way; nothing where the scene itself was read."""
+        return f"read from the fallback: {self.source.id}" if self.source else ""
+
+
+@dataclass
+class Reader:
+    """Reads bands of scenes onto grids; keeps the count of reads, losses, and the ledger."""
+
+    stack: Stack
+    where: str
+    suspects: dict[tuple[object, ...], str] = field(default_factory=dict)
+    """Passes that the guard suspects, and what was seen."""
+
+    def note(
+        self, scene: Scene, band: str, state: str, reason: str = "", detail: str = "", share: float = 0.0
+    ) -> None:
+        """A line of the ledger: how far a band came, why no further, and the share of the window it gave."""
+        self.stack.ledger.append(entry(scene, self.where, band, state, reason, detail, share))
+
+    def lose(self, scene: Scene, bands: Iterable[str], fault: Fault) -> None:
+        """Count ``bands`` of a scene as lost to a fault, and its footprint as ground that may lack them."""
+        for band in bands:
+            log.warning("lost %s %s at %s: %s: %s", scene.id, band, self.where, fault.cause, fault)
+            self.stack.losses.append(Loss(scene.id, band, self.where, str(fault), fault.cause))
+            state = "catalogued" if fault.cause == "missing asset" else "found"
+            self.note(scene, band, state, fault.cause, str(fault))
+        self.stack.lost |= _covered(scene, self.stack.geobox)
+
+    def read(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, NDArray[Any] | None]]:
+        """Each job with its pixels, (y, x), ``nodata`` where the scene has none; None where lost."""
+        for job, ready in _ahead(jobs):
+            self.stack.reads += 1
+            try:
+                yield job, _pixels(job, ready)
+            except Fault as fault:
+                if elsewhere := _elsewhere(job):
+                    yield elsewhere
+                    continue
+                place = job.scene.urls.get(job.band, "")
+                self.lose(
+                    job.scene, [job.band], Fault(fault.cause, f"{place}: {fault}" if place else str(fault))
+                )
+                yield job, None
+
+
+def _covered(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
+    """The pixels in a scene's footprint, (y, x); all that it touches."""
+    outline = Geometry(scene.geometry, "EPSG:4326").to_crs(str(geobox.crs), resolution=0.01)
+    shape, affine = geobox.shape.yx, geobox.affine
+    return np.asarray(geometry_mask([outline.geom], shape, affine, all_touched=True, invert=True), np.bool_)
+
+
+def _elsewhere(job: Job) -> tuple[Job, NDArray[Any]] | None:
+    """The read done on a copy of the scene, if one can be read."""
+    for copy in job.scene.alternates:
+        other = replace(job, source=copy)
+        with suppress(Fault):
+            return other, _pixels(other, None)
+    return None
+
+
+def _ahead(jobs: Iterable[Job]) -> Iterator[tuple[Job, Future[Raster] | None]]:
+    """Jobs in order, with the files of the remote ones on their way."""
+    waiting: deque[tuple[Job, Future[Raster] | None]] = deque()
+    try:
+        for job in jobs:
+            waiting.append((job, _flights(os.getpid()).submit(_prepare, job) if job.remote else None))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft()
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        for _, future in waiting:  # somebody stopped early
+            if future and not future.cancel():
+                future.add_done_callback(_discard)
+
+
+def _discard(future: Future[Raster]) -> None:
+    if not future.exception():
+        future.result().close()
+
+
+@lru_cache(maxsize=1)
+def _flights(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(FLIGHTS, thread_name_prefix="phusa-read")
+
+
+def _prepare(job: Job) -> Raster:
+    """The job's file, open, found to be what its record says, its bytes brought. Raises Fault."""
+    scene = job.actual
+    if job.band not in scene.urls:
+        raise Fault("missing asset", "the record has no such asset")
+    try:
+        raster = open_raster(scene.urls[job.band], Access(scene.sign, scene.s3_endpoint, scene.connections))
+    except (OSError, ValueError, RasterioError) as error:
+        raise _fault(error) from None
+    try:
+        raster.resampling = _check(raster.file, job)
+        raster.bring(job.geobox, raster.resampling)
+    except BaseException as error:
+        raster.close()
+        raise _fault(error) from None
+    return raster
+
+
+def _pixels(job: Job, ready: Future[Raster] | None) -> NDArray[Any]:
+    try:
+        return _decoded(job, ready.result() if ready else _prepare(job))
+    except Fault as fault:
+        if ready is None or fault.cause != "unreadable":
+            raise
+    return _decoded(job, _prepare(job))  # what came may have been spoiled on its way
+
+
+def _decoded(job: Job, raster: Raster) -> NDArray[Any]:
+    try:
+        return raster.read(job.geobox, job.sensor.dtype, job.nodata, raster.resampling)
+    except (OSError, ValueError, RasterioError) as error:
+        raise _fault(error) from None
+    finally:
+        raster.close()
+
+
+def _fault(error: BaseException) -> Fault:
+    return error if isinstance(error, Fault) else Fault("unreadable", cause(error))
+
+
+def _check(file: Any, job: Job) -> str:
+    """The resampling for an asset, after a look at what the file really is. Raises Fault."""
+    scene, sensor = job.actual, job.sensor
+    if sensor.name == OPTICAL and np.dtype(file.dtypes[0]).kind not in "ui":
+        raise Fault("wrong grid", f"it holds {file.dtypes[0]}; expected whole numbers")
+    if file.crs is None:
+        raise Fault("wrong grid", "it has no coordinate reference system")
+    if scene.epsg and file.crs.to_epsg() not in (None, scene.epsg):
+        raise Fault("wrong grid", f"it lies in EPSG:{file.crs.to_epsg()}; its record says {scene.epsg}")
+    size = float(file.res[0])
+    claimed = dict(scene.pixel_m).get(job.band)
+    if claimed and not math.isclose(size, claimed, rel_tol=0.01):
+        raise Fault("wrong grid", f"its pixels are {size:g} wide; its record says {claimed:g}")
+    if sensor.name == OPTICAL and size > 1.01 * _PIXEL_M.get(job.band, _COARSEST_M):
+        raise Fault(
+            "wrong grid", f"its pixels are {size:g} m; {job.band} has {_PIXEL_M.get(job.band, _COARSEST_M)}"
+        )
+    if not _lonlat(str(file.crs), *file.bounds).intersects(scene.geometry):
+        raise Fault("wrong grid", "it lies elsewhere than the footprint of its record")
+    finer = file.crs.is_projected and size < job.geobox.resolution.x * 0.75
+    return "average" if finer and job.band != SCL else sensor.resampling
+
+
+@lru_cache(maxsize=256)
+def _lonlat(crs: str, *bounds: float) -> BaseGeometry:
+    """A box in WGS 84; the files of one granule share theirs."""
+    west, south, east, north = transform_bounds(crs, 4326, *bounds)
+    return cut_at_180(shapely.box(west, south, east if east >= west else east + 360, north))
