@@ -56,6 +56,7 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
                     "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
                     "bundle": bundle.digest,
                     "uncertainty": bundle.card.get("uncertainty", ""),
+                    "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
                 },
             )
             for bundle in bundles

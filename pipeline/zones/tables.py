@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.correlation import Correlation
 from pipeline.zones import errors
-from pipeline.zones.errors import Correlation
 from pipeline.zones.kernels import FULL, Ints
 from pipeline.zones.tally import BASE, Places, Sums
 from pipeline.zones.themes import MASKED, OUTSIDE, UNKNOWN, UNMAPPED, Theme
@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 _MM2 = 1_000_000
 #: Level of the row of what lies in no zone.
 UNASSIGNED = "unassigned"
+_BASIS_VI = {"stated": "do người dùng nêu", "estimated": "ước lượng từ mẫu để riêng", "assumed": "giả định"}
 LEVELS_VI = {
     "commune": "xã", "province": "tỉnh", "region": "vùng", "nation": "toàn bộ", UNASSIGNED: "chưa thuộc đơn vị nào",
     "zone": "thửa/vùng",
@@ -131,7 +132,9 @@ def note(theme: Theme, correlation: Correlation) -> str:
     parts = [
         "SIMULATED - dữ liệu mô phỏng" if theme.simulated else "",
         "ngưỡng phân loại chưa được xác minh" if theme.target.status == "unverified" else "",
-        f"khoảng 95 %: sai số tương quan exp(-d / {_vi(correlation.range_m / 1000)} km){nugget}"
+        f"mặt nạ đất nông nghiệp: {theme.mask_version}" if theme.mask_version else "",
+        f"khoảng 95 %: sai số tương quan exp(-d / {_vi(round(correlation.range_m / 1000, 2))} km){nugget}"
+        f" ({_BASIS_VI[correlation.basis]})"
         if theme.probable
         else f"không có khoảng tin cậy: bản đồ thiếu lớp {', '.join(theme.missing)}",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ import rasterio
 import shapely
 from support import Phusa
 
+from models.correlation import Correlation
 from pipeline import boundaries, production
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.stores import open_store
-from pipeline.zones import report, tables, themes
-from pipeline.zones.errors import Correlation
+from pipeline.zones import change, report, tables, themes
 from pipeline.zones.report import CHUNK
 
 BOX = (106.30, 9.60, 106.36, 9.65)
@@ -173,7 +174,9 @@ def test_every_figure_has_its_interval_and_unknown_share(folder: Path) -> None:
     assert made["unknown_percent"].notna().all()
     assert (
         made["note"]
-        .eq("ngưỡng phân loại chưa được xác minh; khoảng 95 %: sai số tương quan exp(-d / 2 km)")
+        .eq(
+            "ngưỡng phân loại chưa được xác minh; khoảng 95 %: sai số tương quan exp(-d / 2 km) (do người dùng nêu)"
+        )
         .all()
     )
 
@@ -325,7 +328,12 @@ def test_areas_are_published_with_the_season(folder: Path, tmp_path: Path, dsn: 
     table = pyogrio.read_dataframe(release.records[0].path.parent / "tables.gpkg", layer="areas")
     assert len(table) == len(found)
     assert list(table["code"]) == list(found["code"])
+    assert set(table["season_start"]) == {mapped.SEASON.start.isoformat()}
     assert store.verify() == []
+    later = type(mapped.SEASON)("2026-dry", dt.date(2026, 1, 1), dt.date(2026, 4, 30))
+    grown = store.publish(later, release.records, found.assign(expected_m2=found["expected_m2"] * 2))
+    told = pyogrio.read_dataframe(grown.records[0].path.parent / "tables.gpkg", layer="area_change")
+    assert set(told["season_before"]) == {"2025-dry"}
 
     from pipeline.stores import PostgisSettings
     from pipeline.stores.postgis import PostgisStore
@@ -349,4 +357,43 @@ def test_areas_are_published_with_the_season(folder: Path, tmp_path: Path, dsn: 
     assert now == 2 * old
     assert change == old
     assert low < change < high
+    own = told[(told["code"] == CODES[0]) & (told["indicator"] == "above_4")].iloc[0]
+    assert own["change_m2"] == change
+    assert own["change_lower_m2"] == pytest.approx(low, abs=1)
+    assert own["change_upper_m2"] == pytest.approx(high, abs=1)
     database.close()
+
+
+def test_change_needs_the_same_units_and_two_intervals() -> None:
+    now = pd.DataFrame(
+        {
+            "target": "s", "units_of": "2025-08-01", "level": "commune", "code": ["1", "2", "3"],
+            "name": "x", "indicator": "above_4", "season": "b", "unknown_percent": 0.0, "note": "",
+            "map_m2": [10, 20, 30], "expected_m2": pd.array([100, None, 90], dtype="Int64"),
+            "lower_m2": pd.array([70, None, 80], dtype="Int64"),
+            "upper_m2": pd.array([140, None, 95], dtype="Int64"),
+        }
+    )  # fmt: skip
+    before = now.assign(season="a", expected_m2=pd.array([60, 10, 40], dtype="Int64"))
+    before["lower_m2"], before["upper_m2"] = before["expected_m2"] - 5, before["expected_m2"] + 40
+    made = change.between(now, before.iloc[:2])
+    assert made["change_m2"].tolist()[0] == 40
+    assert made["change_lower_m2"].iloc[0] == 40 - 50  # hypot(30, 40)
+    assert made["change_upper_m2"].iloc[0] == 40 + 41  # hypot(40, 5), and a whole metre more
+    assert made["change_m2"].isna().tolist() == [False, True, True]
+    assert made["season_before"].isna().tolist() == [False, False, True]
+    other = change.between(now, before.assign(units_of="2025-01-01"))
+    assert other["change_m2"].isna().all()
+    assert other["map_m2_before"].tolist() == [10, 20, 30]
+
+
+def test_the_interval_stands_on_what_the_products_say(folder: Path) -> None:
+    season = counted(folder)
+    assert (season.correlation().basis, season.correlation().range_m) == ("assumed", 5000)
+    assert season.correlation(3).basis == "stated"
+    for k, square in enumerate(season.squares):
+        square.error_range_m = 1200.0 - k
+    found = season.correlation()
+    assert (found.basis, found.range_m) == ("estimated", 1200)
+    assert "ước lượng từ mẫu để riêng" in tables.note(season.theme, found)
+    assert "mặt nạ đất nông nghiệp: 2025" in tables.note(replace(season.theme, mask_version="2025"), found)
