@@ -16,6 +16,8 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import Phusa
 
 from models.correlation import Correlation
@@ -23,8 +25,9 @@ from pipeline import boundaries, production
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.stores import open_store
-from pipeline.zones import change, report, tables, themes
+from pipeline.zones import change, report, rounding, tables, themes
 from pipeline.zones.report import CHUNK
+from pipeline.zones.tally import Sums
 
 BOX = (106.30, 9.60, 106.36, 9.65)
 NEW, OLD = dt.date(2025, 8, 1), dt.date(2025, 4, 30)
@@ -397,3 +400,40 @@ def test_the_interval_stands_on_what_the_products_say(folder: Path) -> None:
     assert (found.basis, found.range_m) == ("estimated", 1200)
     assert "ước lượng từ mẫu để riêng" in tables.note(season.theme, found)
     assert "mặt nạ đất nông nghiệp: 2025" in tables.note(replace(season.theme, mask_version="2025"), found)
+
+
+ROUNDED = 200
+
+
+@settings(max_examples=ROUNDED, deadline=None)
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.lists(
+            st.lists(st.one_of(st.just(0), st.integers(1, 5_000_000)), min_size=5, max_size=5),
+            min_size=n, max_size=n,
+        )
+    )
+)  # fmt: skip
+def test_rounding_keeps_both_margins_and_moves_no_entry_far(values: list[list[int]]) -> None:
+    high = np.array(values, np.int64)
+    low = np.zeros_like(high)
+    sums = Sums(len(high), (5,), 0)
+    sums.high[0], sums.low[0] = high, low
+    made = tables.Leaves.agreeing(sums).classes
+    assert (made >= 0).all()
+    assert (made[high == 0] == 0).all()
+    assert (abs(made - high / 1e6) < 3).all()
+    land = rounding.apportion(high[:, 2:].sum(axis=1), low[:, 0], 1)
+    assert made[:, 2:].sum() == land.sum() == (2 * int(high[:, 2:].sum()) + 1_000_000) // 2_000_000
+    # two themes divide the same land differently, and it stays the same land
+    merged = Sums(len(high), (4,), 0)
+    merged.high[0] = np.column_stack([high[:, :3], high[:, 3:].sum(axis=1)])
+    merged.low[0] = low[:, :4]
+    other = tables.Leaves.agreeing(merged).classes
+    assert other[:, :2].tolist() == made[:, :2].tolist()
+    off = abs(other[:, 2:].sum(axis=1) - made[:, 2:].sum(axis=1))
+    assert off.max() <= 1
+    # the national figure of a class does not hang on the units
+    alone = Sums(1, (5,), 0)
+    alone.high[0], alone.low[0] = high.sum(axis=0)[None], low[:1]
+    assert abs(tables.Leaves.agreeing(alone).classes[0] - made.sum(axis=0)).max() <= 0
