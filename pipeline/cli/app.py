@@ -15,7 +15,7 @@ from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from models.samples import SampleTable
-from pipeline import catalog, featurefiles, learning, losses, production, runner, yamlfile
+from pipeline import catalog, featurefiles, importreport, learning, losses, production, runner, yamlfile
 from pipeline.cli import shell
 from pipeline.cli.indices import indices
 from pipeline.cli.shell import Result, command
@@ -86,7 +86,11 @@ def scenes(config: Path, season: str, out: Path, refresh: bool) -> Result:
 @click.argument("files", type=_PATH, nargs=-1)
 @click.option("--season", help="Season of FILES that the config does not name.")
 @click.option("--out", type=_PATH, required=True, help="Parquet table, ready to train on.")
-@click.option("--report", type=_PATH, help="JSON report of every refused row.")
+@click.option(
+    "--report",
+    type=_PATH,
+    help="JSON report of every mended or refused row; a page for readers beside it (.html).",
+)
 @_scheduler
 @command
 def samples(
@@ -97,14 +101,13 @@ def samples(
     entries = _sample_files(settings, files, season)
     with runner.cluster(scheduler) as client:
         gathered = learning.gather(settings, client, entries)
-    if report:
-        write_aside(report, json_text(gathered.report))
+    page = importreport.write(report, gathered.report) if report else None
     if gathered.table is None:
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
     losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
     write_table(gathered.table, out)
-    counts = {k: v for k, v in gathered.report.items() if k != "refusals"}
-    where = {"report": str(report.resolve())} if report else {}
+    counts = {k: v for k, v in gathered.report.items() if k not in ("refusals", "mends", "files")}
+    where = {"report": str(report.resolve()), "page": str(page)} if report else {}
     return {"out": str(out.resolve()), **where, **counts}
 
 
@@ -371,22 +374,17 @@ def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -
         if not settings.samples:
             raise InputError("no sample file is given, and the config has no samples")
         return list(settings.samples)
-    named = {entry.file.resolve(): entry for entry in settings.samples}
-    entries = []
+    stated = [*settings.samples, *([settings.evaluate_on] if settings.evaluate_on else [])]
+    entries: list[SampleFile] = []
     for file in files:
-        entry = named.get(file.resolve())
-        if season:
-            entries.append(
-                SampleFile(file=file.resolve(), season=season, columns=entry.columns if entry else {})
-            )
-        elif entry:
-            entries.append(entry)
-        elif len(settings.seasons) == 1:
-            entries.append(SampleFile(file=file.resolve(), season=next(iter(settings.seasons))))
-        else:
-            raise InputError(
-                f"{file}: of which season? Name it by --season, or list the file in samples; known: {', '.join(settings.seasons)}"
-            )
+        known = [entry for entry in stated if entry.file == file.resolve()]
+        if known and season:
+            entries.append(known[0].model_copy(update={"season": season}))
+        elif known:
+            entries += known
+        else:  # of several seasons, each row goes by its date
+            only = next(iter(settings.seasons)) if len(settings.seasons) == 1 else ""
+            entries.append(SampleFile(file=file.resolve(), season=season or only))
     return entries
 
 
