@@ -59,6 +59,7 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
                     "bundle": bundle.digest,
                     "uncertainty": bundle.card.get("uncertainty", ""),
                     "features": json.loads(bundle.spec.to_json()),
+                    "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
                 },
             )
             for bundle in bundles

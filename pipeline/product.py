@@ -150,6 +150,7 @@ class TileWriter:
             PHUSA_SEASON=p.season.name, PHUSA_TARGET=p.target.name, PHUSA_TILE=p.id.tile,
             PHUSA_KEY=p.key, PHUSA_STATUS=p.target.status, PHUSA_SOURCE=p.target.source,
             PHUSA_UNCERTAINTY=str(p.provenance.get("uncertainty", "")),
+            **({"PHUSA_ERROR_RANGE_M": f"{far:.0f}"} if (far := p.provenance.get("error_range_m")) else {}),
             **({"PHUSA_SIMULATED": "SIMULATED - dữ liệu mô phỏng"} if p.provenance.get("simulated") else {}),
         )  # fmt: skip
         for number, band in enumerate(p.bands, 1):

@@ -38,12 +38,15 @@ from pipeline.files import json_text, sha256, write_aside
 from pipeline.product import Product, ProductId, summary
 from pipeline.season import Season, slug
 from pipeline.stores.contract import Record, Release, release_id
+from pipeline.zones import change
 
 CATALOG_ID = "phusa"
 SUMS = "SHA256SUMS"
 CURRENT = "CURRENT"
 VERSIONS = "versions.json"
 COLLECTION = "collection.json"
+#: Layer of tables.gpkg with one row a unit and indicator.
+AREAS = "areas"
 #: Where a link of catalog.json keeps the digest of its release.
 _DIGEST = "phusa:sha256"
 
@@ -85,7 +88,7 @@ class FolderStore:
             current = self._current(season.name)
             known = bool(current and current.folder == folder and not current.faults())
             if not known:
-                _build(folder, self.region, season, records, areas)
+                _build(folder, self.region, season, records, areas, self._areas_before(season))
             if not known or self._unlinked():
                 self._switch(
                     season, folder, any(r.item["properties"].get("phusa:simulated") for r in records)
@@ -94,6 +97,17 @@ class FolderStore:
                 self._drop_draft(record)
             placed = tuple(replace(r, path=folder / f"{r.id.name}.tif") for r in records)
             return Release(release, season.name, placed, changed=not known)
+
+    def _areas_before(self, season: Season) -> pd.DataFrame | None:
+        """Areas published for the newest season that starts before ``season``."""
+        found: list[tuple[str, pd.DataFrame]] = []
+        for release in self._releases():
+            tables = release.folder / "tables.gpkg"
+            if release.folder.parents[1].name == self.region and AREAS in dict(pyogrio.list_layers(tables)):
+                areas = pyogrio.read_dataframe(tables, layer=AREAS, read_geometry=False)
+                found += [(str(areas["season_start"].iloc[0]), areas)] if len(areas) else []
+        earlier = [pair for pair in found if pair[0] < season.start.isoformat()]
+        return max(earlier, key=lambda pair: pair[0])[1] if earlier else None
 
     def published(self, season: Season) -> list[Record]:
         release = self._current(season.name)
@@ -277,7 +291,12 @@ def _read(path: Path) -> Record | None:
 
 
 def _build(
-    folder: Path, region: str, season: Season, records: Sequence[Record], areas: pd.DataFrame | None
+    folder: Path,
+    region: str,
+    season: Season,
+    records: Sequence[Record],
+    areas: pd.DataFrame | None,
+    before: pd.DataFrame | None,
 ) -> None:
     """Write a release aside and put it in place; what is missing of an older copy is made good."""
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -300,7 +319,7 @@ def _build(
     stac_geoparquet.arrow.to_parquet(
         stac_geoparquet.arrow.parse_stac_items_to_arrow(items), temporary / "items.parquet"
     )
-    _write_tables(temporary, season, records, areas)
+    _write_tables(temporary, season, records, areas, before)
     _write_sums(temporary)
     if folder.exists():
         folder.rename(older)
@@ -372,11 +391,16 @@ def _collection(
 
 
 def _write_tables(
-    folder: Path, season: Season, records: Sequence[Record], areas: pd.DataFrame | None
+    folder: Path,
+    season: Season,
+    records: Sequence[Record],
+    areas: pd.DataFrame | None,
+    before: pd.DataFrame | None,
 ) -> None:
     """GeoPackage with one row a product: where it is, what is mapped of it, and what is not.
 
-    Its table ``areas`` has one row a unit and indicator.
+    Its table ``areas`` has one row a unit and indicator; ``area_change`` sets it beside ``before``, the
+    areas of an earlier season as they were when this one was published.
     """
     rows = [
         {
@@ -394,9 +418,16 @@ def _write_tables(
     try:
         pyogrio.write_dataframe(frame, folder / "tables.gpkg", layer="products", driver="GPKG")
         if areas is not None:
-            pyogrio.write_dataframe(areas, folder / "tables.gpkg", layer="areas", driver="GPKG", append=True)
+            told = areas.assign(season=season.name, season_start=season.start.isoformat())
+            _append(told, folder / "tables.gpkg", AREAS)
+            if before is not None:
+                _append(change.between(told, before), folder / "tables.gpkg", "area_change")
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+def _append(table: pd.DataFrame, path: Path, layer: str) -> None:
+    pyogrio.write_dataframe(table, path, layer=layer, driver="GPKG", append=True)
 
 
 def _write_sums(folder: Path) -> None:
