@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import Any
 
 import lightgbm
 import numpy as np
 
-from models import leftout, search
+from models import correlation, leftout, search
 from models.applicability import Applicability
 from models.boosting import Boosted, boost_scale, boost_target
 from models.bundle import ModelBundle
@@ -24,8 +25,8 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
 
     ``places`` (place, 3): where the map will be, as ``models.folds.on_globe`` gives it; folds are then
     matched to it, else they are spatial blocks. Deterministic: the same rows in the same order give the
-    same bytes; where tuning has a time limit the card says that they may differ. Raises ValueError where a value is not one that the target allows, where values do not
-    vary, where a class has no sample, and where all samples are of one site.
+    same bytes; where tuning has a time limit the card says that they may differ. Raises ValueError where a
+    value is not one that the target allows, where values do not vary, where a class has no sample, and where all samples are of one site.
     """
     whole = table.measured(target.name)
     target.check_values(whole.y(target.name), every_class=True)
@@ -37,7 +38,7 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
     recipe = search.find(whole, target, chosen.splits)
     table, tuned = recipe.apply(whole, target)
     fit = _classes if target.kind == "class" else _quantity
-    boosted, boosters, calibration, about = fit(table, tuned, chosen)
+    boosted, made = fit(table, tuned, chosen)
     applicability = _applicability(table, boosted, chosen)
     card = {
         "samples": len(table),
@@ -46,20 +47,29 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
         "seasons": sorted(set(table.frame.season.astype(str))),
         "lightgbm": lightgbm.__version__,
         "uncertainty": f"calibrated on {chosen.what}",
-        "calibration": about,
+        "calibration": made.about,
         "recipe": recipe.dump(),
         "rows": base64.b64encode(np.sort(whole.row_digests(target.name)).tobytes()).decode(),
         "reproducible": target.tuning.trials < 2 or target.tuning.time_limit_s is None,
+        "error_correlation": correlation.of_left_out(table, made.errors),
         "features_with_gaps": [n for n in table.spec.names if table.frame[n].isna().any()],
     }
-    texts = {name: booster.model_to_string() for name, booster in boosters.items()}
-    return ModelBundle(target, table.spec, texts, card, calibration, applicability)
+    texts = {name: booster.model_to_string() for name, booster in made.boosters.items()}
+    return ModelBundle(target, table.spec, texts, card, made.calibration, applicability)
 
 
-Fitted = tuple[Boosted, dict[str, lightgbm.Booster], Calibration | ClassCalibration, dict[str, Any]]
+@dataclass(frozen=True)
+class Fitted:
+    """All boosters, and what calibrates them."""
+
+    boosters: dict[str, lightgbm.Booster]
+    calibration: Calibration | ClassCalibration
+    about: dict[str, Any]
+    errors: Vector
+    """Left-out errors in standard deviations (row,)."""
 
 
-def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
+def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> tuple[Boosted, Fitted]:
     left = leftout.quantity(table, target, chosen.splits)
     X, names, own = table.X, table.spec.names, left.sample_variance
     known = np.isfinite(left.residual)
@@ -79,14 +89,15 @@ def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
         "common_error_sd": float(np.sqrt(calibration.common)),
         "scale_trees": left.trees,
     }
-    return boosted, boosters, calibration, about
+    return boosted, Fitted(boosters, calibration, about, left.standardised)
 
 
-def _classes(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
+def _classes(table: SampleTable, target: Target, chosen: Chosen) -> tuple[Boosted, Fitted]:
     left = leftout.classes(table, target, chosen.splits)
     boosted = boost_target(table.X, table.y(target.name), target, table.spec.names)
     order = [c.name for c in target.classes]
-    return boosted, boosted.boosters, left.calibration(), {"cuts": order[1:]}
+    about = {"cuts": order[1:]}
+    return boosted, Fitted(boosted.boosters, left.calibration(), about, left.standardised)
 
 
 def _applicability(table: SampleTable, boosted: Boosted, chosen: Chosen) -> Applicability | None:
