@@ -15,7 +15,7 @@ from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from models.samples import SampleTable
-from pipeline import catalog, featurefiles, learning, losses, production, runner, yamlfile
+from pipeline import admission, catalog, featurefiles, learning, losses, production, runner, yamlfile
 from pipeline.cli import shell
 from pipeline.cli.indices import indices
 from pipeline.cli.shell import Result, command
@@ -113,22 +113,30 @@ def samples(
 @_target
 @click.option("--samples", "table", type=_PATH, required=True, help="Table made by `phusa samples`.")
 @click.option("--out", type=_PATH, help="Folder for the trained model; in the store if absent.")
+@click.option(
+    "--champion", type=_PATH, help="Model that the new one must be better than; that in --out if absent."
+)
+@click.option(
+    "--force", is_flag=True, help="Replace the champion by a model that is not better; the card tells."
+)
 @command
-def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
-    """Train the model of one target."""
+def train(
+    config: Path, target: str, table: Path, out: Path | None, champion: Path | None, force: bool
+) -> Result:
+    """Train the model of one target. Refused (exit 3) where it misses its gate or is no better than the
+    model that it would replace; then nothing is written."""
     settings = Config.read(config)
-    out = out or learning.bundle_folder(_work(settings), settings.target(target).name)
-    bundle = learning.fit(read_table(table), settings.target(target), settings.region.geometry)
+    theme, rows = settings.target(target), read_table(table)
+    own = learning.bundle_folder(_work(settings), theme.name) if out is None else out
+    rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
+    bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
+    bundle = admission.challenge(bundle, rows, rival, champion is not None, force)
     try:
-        bundle.save(out)
+        bundle.save(own)
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from None
-    return {
-        "target": target,
-        "bundle": str(out.resolve()),
-        "digest": bundle.digest,
-        "card": dict(bundle.card),
-    }
+    card = {name: value for name, value in bundle.card.items() if name != "rows"}
+    return {"target": target, "bundle": str(own.resolve()), "digest": bundle.digest, "card": card}
 
 
 @main.command()
@@ -349,7 +357,7 @@ def _scores(
     settings: Config, client: Client, models: Sequence[ModelBundle], table: SampleTable
 ) -> dict[str, Any]:
     """Target name -> scores of its model, by cross-validation and on the reference samples."""
-    reference = learning.reference(settings, client, models[0].spec, table)
+    reference = learning.reference(settings, client, table.spec, table)
     scores: dict[str, Any] = {}
     for model in models:
         area = settings.region.geometry
