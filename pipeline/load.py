@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,16 @@ from odc.geo.geobox import GeoBox
 
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
-from pipeline import guard, ledger
+from pipeline import ledger
 from pipeline.grid import cut_at_180
-from pipeline.ledger import Entry, entry
+from pipeline.ledger import entry
 from pipeline.raster import GDAL
 from pipeline.reads import Job, Reader
 from pipeline.remote import Fault
-from pipeline.scenes import Scene
+from pipeline.scenes import GUARD, Scene
 from pipeline.sensors import SCL, SENSORS
 from pipeline.stack import Stack
 
-#: Reason in the ledger of reads whose numbers look an offset away. They are used all the same: a block
-#: sees little of a scene, and what it dropped would make the pixels depend on the size of blocks.
-GUARD = "radiometric guard"
 #: Orbits are numbers; a direction alone stands for one.
 _DIRECTIONS = {"ascending": -1, "descending": -2}
 
@@ -99,8 +96,6 @@ class _Look:
     """Its date."""
     clear: NDArray[np.uint8]
     """(y, x) as packed bits."""
-    scl: NDArray[np.uint8]
-    """The thinned classes, 0 where not clear."""
 
 
 def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dilate_m: float) -> None:
@@ -115,7 +110,6 @@ def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dila
     for n in range(max(map(len, passes), default=0)):
         round_n = [group[n] for group in passes if n < len(group)]
         _paste(reader, [looks[s] for s in round_n if s in looks], bands)
-    _check_steps(reader, passes, bands)
     for t in range(len(passes)):
         seen = np.zeros(shape[1:], np.bool_)
         for band in bands:
@@ -141,15 +135,17 @@ def _looks(
             continue
         scl = numbers.astype(np.uint8)
         clear = clouds.clear(scl, halo)[inner]
-        looks[job.scene] = _Look(
-            job.scene, dates[job.scene], np.packbits(clear), (scl[inner] * clear)[guard.thin(clear.shape)]
-        )
+        looks[job.scene] = _Look(job.scene, dates[job.scene], np.packbits(clear))
         reader.note(job.scene, SCL, "used", "", job.via, float(clear.mean()))
         if not clear.any():
             kind = ledger.CLOUD if scl[inner].any() else ledger.NODATA
             stack.reads += len(bands)
             for band in bands:
                 reader.note(job.scene, band, "catalogued", kind, "no clear pixel here")
+            del looks[job.scene]
+        elif job.scene.refused:
+            stack.reads += len(bands)
+            reader.lose(job.scene, bands, Fault(GUARD, job.scene.refused))
             del looks[job.scene]
     return looks
 
@@ -199,29 +195,17 @@ def _part(geobox: GeoBox, need: NDArray[np.bool_]) -> GeoBox:
 def _place(
     reader: Reader, look: _Look, need: NDArray[np.bool_], pixels: Sequence[tuple[Job, NDArray[Any]]]
 ) -> None:
-    stack, scene = reader.stack, look.scene
-    thin, seen = guard.thin(need.shape), {}
-    values = {}
+    stack, share = reader.stack, float(need.mean())
     for job, numbers in pixels:
-        band, at = job.band, _inside(stack.geobox, job.geobox)
-        value = _harmonise(numbers, job.actual.offset)
+        at = _inside(stack.geobox, job.geobox)
+        value = harmonise(numbers, job.actual.offset)
         value *= need[at]
-        values[band] = at, value, job.via
-        whole = np.zeros(need.shape, np.uint16) if value.shape != need.shape else value
-        whole[at] = value
-        seen[band] = whole[thin]
-    kind = (scene.day, scene.platform, *_processing(scene))
-    against = reader.suspects.get(kind) or guard.judge(seen, look.scl)
-    if against:  # granules of one pass were processed alike: what one shows holds for the next
-        reader.suspects[kind] = against
-    share = float(need.mean())
-    for band, (at, value, via) in values.items():
-        target = stack.arrays[band][look.t][at]
+        target = stack.arrays[job.band][look.t][at]
         np.copyto(target, value, where=target == 0)
         if value.any():
-            reader.note(scene, band, "used", GUARD if against else "", against or via, share)
+            reader.note(look.scene, job.band, "used", "", job.via, share)
         else:
-            reader.note(scene, band, "read", ledger.NODATA, "no seen pixel")
+            reader.note(look.scene, job.band, "read", ledger.NODATA, "no seen pixel")
 
 
 def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
@@ -231,30 +215,7 @@ def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
     return slice(y, y + part.shape.y), slice(x, x + part.shape.x)
 
 
-def _check_steps(reader: Reader, passes: Sequence[Sequence[Scene]], bands: Sequence[str]) -> None:
-    """Tell of dates that stand an offset away from those processed otherwise."""
-    stack = reader.stack
-    groups = [_processing(group[0]) for group in passes]
-    if len(set(groups)) < 2:
-        return
-    y, x = guard.thin(stack.geobox.shape.yx)
-    series = {band: stack.arrays[band][:, y, x] for band in bands}
-    for t, against in guard.steps(series, groups).items():
-        for scene in passes[t]:
-            stack.ledger = [_suspected(e, scene, bands, against) for e in stack.ledger]
-
-
-def _suspected(line: Entry, scene: Scene, bands: Sequence[str], against: str) -> Entry:
-    mine = line.scene == scene.id and line.band in bands and line.state == ledger.USED
-    return replace(line, reason=GUARD, detail=against) if mine else line
-
-
-def _processing(scene: Scene) -> tuple[str, int, bool]:
-    """Scenes of which this is alike have one radiometry."""
-    return scene.collection, scene.offset, float(scene.baseline or 0) >= 4
-
-
-def _harmonise(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
+def harmonise(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
     """Reflectance x 10000 without the offset, in place; 0 stays unseen, seen values stay at least 1."""
     if offset == 0:
         return numbers
