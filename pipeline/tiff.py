@@ -117,6 +117,6 @@ def _directory(fetch: Fetch, at: int, order: str, big: bool) -> tuple[dict[int, 
         if length > inline:
             start = struct.unpack(order + ("Q" if big else "I"), entry[-inline:])[0]
             raw = fetch(start, start + length)
-        if kind in _CODES:
+        if kind in _CODES and count:
             tags[tag] = struct.unpack(f"{order}{count}{_CODES[kind]}", raw)
     return tags, struct.unpack(order + ("Q" if big else "I"), entries[-inline:])[0]

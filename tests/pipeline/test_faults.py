@@ -16,7 +16,7 @@ import pytest
 import rasterio
 import urllib3
 from faults import Faults
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
@@ -203,6 +203,7 @@ def test_huge_claims_are_refused_before_anything_is_allocated(tmp_path: Path) ->
 
 
 @settings(max_examples=200, deadline=None)
+@example([(50, 0)], 0)  # a tag that has no values
 @given(st.lists(st.tuples(st.integers(4, 300), st.integers(0, 255)), max_size=6), st.integers(0, 400))
 def test_a_spoiled_directory_is_a_value_error_or_a_layout(changes: list[tuple[int, int]], cut: int) -> None:
     tags = [
