@@ -16,12 +16,13 @@ from rasterio.windows import Window
 from features.spec import FeatureSpec
 from pipeline import looks, losses, mapping, runner
 from pipeline.config import Config
+from pipeline.drive import Progress
 from pipeline.errors import PhusaError
 from pipeline.files import scratch_folder
 from pipeline.grid import lonlat_box, tiles
 from pipeline.mapping import BlockTask
 from pipeline.plan import block_tasks
-from pipeline.production import Progress, silent
+from pipeline.production import silent
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.stack import Loss

@@ -19,6 +19,8 @@ from pipeline.season import Season
 
 #: What a read can end as, besides the kinds of fault.
 USED, CLOUD, NODATA, DUPLICATE = "used", "cloud", "nodata", "duplicate"
+#: Why a block was not read at all: what the run might spend was spent.
+BUDGET = "budget"
 #: Days after which one satellite passes the same orbit again.
 _CYCLE_DAYS = {OPTICAL: 10, RADAR: 12}
 

@@ -28,6 +28,8 @@ import planetary_computer.sas
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, TimeoutError
 
+from pipeline import stages
+
 #: Tries of one range, the wait before the second (it doubles), and the longest wait obeyed.
 ATTEMPTS, WAIT_S, LONGEST_WAIT_S = 5, 0.5, 60.0
 TIMEOUT = urllib3.Timeout(connect=15, read=30)
@@ -135,7 +137,9 @@ def get(url: str, start: int, stop: int, access: Access) -> tuple[bytes, int]:
         pause = WAIT_S * 2 ** (attempt - 1)
         try:
             with _slot(urlsplit(url).netloc, access.connections):
-                return _try(url, start, stop, access)
+                body, size = _try(url, start, stop, access)
+            stages.bring(len(body))
+            return body, size
         except _Again as fault:
             reason, pause = fault, max(pause, fault.after)
         except Fault as fault:
