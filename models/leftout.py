@@ -55,6 +55,11 @@ class LeftOutQuantity:
             self.target.transform,
         )
 
+    @property
+    def standardised(self) -> Vector:
+        """Residuals in standard deviations, sample error included; NaN where the row could not be judged."""
+        return np.asarray(self.residual / np.sqrt(np.exp(self.base + self.scale) + self.sample_variance))
+
     def layers(self, fit: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
         """Layers of the rows ``test``, calibrated on the rows ``fit``; about the laboratory's value."""
         own = self.sample_variance[test]
@@ -80,6 +85,14 @@ class LeftOutClasses:
         return ClassCalibration.fit(
             self.probability[rows][:, order], np.argsort(order)[self.label[rows]], share
         )
+
+    @property
+    def standardised(self) -> Vector:
+        """(z - p) / sqrt(p (1 - p)) of the bad classes, or of the commonest where the target names none."""
+        names = [c.name for c in sorted(self.target.classes, key=lambda c: c.code)]
+        told = [names.index(n) for n in self.target.bad_classes] or [int(np.bincount(self.label).argmax())]
+        p = np.clip(self.probability[:, told].sum(axis=1), 0.01, 0.99)
+        return np.asarray((np.isin(self.label, told) - p) / np.sqrt(p * (1 - p)), np.float64)
 
     def layers(self, fit: NDArray[np.intp], test: NDArray[np.intp]) -> dict[str, NDArray[np.float32]]:
         """Layers of the rows ``test``, calibrated on the rows ``fit``."""

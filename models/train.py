@@ -7,7 +7,7 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from models import leftout
+from models import correlation, leftout
 from models.applicability import Applicability
 from models.boosting import boost_scale, boost_target
 from models.bundle import ModelBundle
@@ -30,7 +30,7 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
     target.check_values(table.y(target.name), every_class=True)
     chosen = choose(table, target.folds, places)
     fit = _classes if target.kind == "class" else _quantity
-    boosters, calibration, about = fit(table, target, chosen)
+    boosters, calibration, about, errors = fit(table, target, chosen)
     applicability = _applicability(table, boosters[target.boosters[0]], chosen)
     card = {
         "samples": len(table),
@@ -40,13 +40,14 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
         "lightgbm": lightgbm.__version__,
         "uncertainty": f"calibrated on {chosen.what}",
         "calibration": about,
+        "error_correlation": correlation.of_left_out(table, errors),
         "features_with_gaps": [n for n in table.spec.names if table.frame[n].isna().any()],
     }
     texts = {name: booster.model_to_string() for name, booster in boosters.items()}
     return ModelBundle(target, table.spec, texts, card, calibration, applicability)
 
 
-Fitted = tuple[dict[str, lightgbm.Booster], Calibration | ClassCalibration, dict[str, Any]]
+Fitted = tuple[dict[str, lightgbm.Booster], Calibration | ClassCalibration, dict[str, Any], Vector]
 
 
 def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
@@ -68,14 +69,14 @@ def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
         "common_error_sd": float(np.sqrt(calibration.common)),
         "scale_trees": left.trees,
     }
-    return boosters, calibration, about
+    return boosters, calibration, about, left.standardised
 
 
 def _classes(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
     left = leftout.classes(table, target, chosen.splits)
     booster = boost_target(table.X, table.y(target.name), target, table.spec.names)
     order = [c.name for c in target.classes]
-    return {"class": booster}, left.calibration(), {"cuts": order[1:]}
+    return {"class": booster}, left.calibration(), {"cuts": order[1:]}, left.standardised
 
 
 def _applicability(table: SampleTable, booster: lightgbm.Booster, chosen: Chosen) -> Applicability | None:

@@ -289,8 +289,8 @@ class ZoneSettings(Settings):
     """Units made by `phusa zones import`."""
     date: dt.date | None = None
     """The units of this day; of each season's last day if absent."""
-    range_km: float = Field(5, gt=0)
-    """Range of the correlation of the maps' errors."""
+    range_km: float | None = Field(None, gt=0)
+    """Range of the correlation of the maps' errors; as the models tell it if absent."""
 
 
 class Config(Settings):

@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from models.bundle import ModelBundle
-from pipeline import product, scenes
+from pipeline import product, scenes, version
 from pipeline.config import Config
 from pipeline.files import sha256
 from pipeline.grid import Tile, lonlat_box, tiles
@@ -42,6 +42,8 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
             "scenes_digest": scenes.digest(here),
             "providers": {sensor: _public(address) for sensor, address in sorted(found.provider.items())},
             "simulated": any(s.simulated for s in here),
+            "code": version.digest(),
+            "software": {"phusa": version.number()},
         }
         products = tuple(
             Product(
@@ -56,6 +58,8 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
                     "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
                     "bundle": bundle.digest,
                     "uncertainty": bundle.card.get("uncertainty", ""),
+                    "features": json.loads(bundle.spec.to_json()),
+                    "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
                 },
             )
             for bundle in bundles

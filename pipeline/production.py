@@ -24,7 +24,6 @@ from pipeline.season import Season
 from pipeline.stack import Loss
 from pipeline.stores import Record, Release, Store, work_folder
 from pipeline.zones import report, tables
-from pipeline.zones.errors import Correlation
 
 #: Called with (done, all) after each block.
 Progress = Callable[[int, int], None]
@@ -221,9 +220,9 @@ def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataF
     found = []
     for target in sorted({r.id.target for r in records}):
         cogs = [r.path for r in records if r.id.target == target]
-        counted = report.Counted.of(config.target(target), cogs)
-        made = report.by_unit(counted, units, day, Correlation(1000 * config.zones.range_km))
         mask = config.region.mask.version if config.region.mask else ""
+        counted = report.Counted.of(config.target(target), cogs, mask)
+        made = report.by_unit(counted, units, day, counted.correlation(config.zones.range_km))
         found.append(tables.tidy(counted.theme, made.table, day, mask))
     return pd.concat(found, ignore_index=True) if found else None
 
