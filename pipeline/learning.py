@@ -21,7 +21,7 @@ from models.bundle import BundleError, ModelBundle
 from models.folds import on_globe
 from models.samples import SampleTable
 from models.targets import Target
-from pipeline import catalog, losses, sampling, sites
+from pipeline import catalog, looks, losses, sampling, sites
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.files import json_text, write_aside
@@ -52,6 +52,7 @@ def gather(
         here = [s for s in accepted if s.season == name]
         where = sampling.place(here, config.region.grid.resolution_m)
         found = catalog.search(_needed(config, spec), config.season(name), where)
+        found = looks.refuse(found, where, config.clouds.dilate_m, client)
         simulated |= any(scene.simulated for scene in found.kept)
         sampled = sampling.sample(
             client,

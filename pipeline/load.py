@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import rasterio
@@ -14,20 +14,16 @@ from odc.geo.geobox import GeoBox
 
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
-from pipeline import guard, ledger
+from pipeline import ledger, pixels
 from pipeline.grid import cut_at_180
-from pipeline.ledger import Entry, entry
-from pipeline.pixels import fill, harmonise
+from pipeline.ledger import entry
 from pipeline.raster import GDAL, Patch
 from pipeline.reads import Job, Reader
 from pipeline.remote import Fault
-from pipeline.scenes import Scene
+from pipeline.scenes import GUARD, Scene
 from pipeline.sensors import SCL, SENSORS
 from pipeline.stack import Stack
 
-#: Reason in the ledger of reads whose numbers look an offset away. They are used all the same: a block
-#: sees little of a scene, and what it dropped would make the pixels depend on the size of blocks.
-GUARD = "radiometric guard"
 #: Orbits are numbers; a direction alone stands for one.
 _DIRECTIONS = {"ascending": -1, "descending": -2}
 
@@ -99,8 +95,6 @@ class _Look:
     """Its date."""
     clear: NDArray[np.uint8]
     """(y, x) as packed bits."""
-    scl: NDArray[np.uint8]
-    """The thinned classes, 0 where not clear."""
 
 
 @dataclass
@@ -127,7 +121,6 @@ def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dila
     for n in range(max(map(len, passes), default=0)):
         round_n = [group[n] for group in passes if n < len(group)]
         _paste(reader, [looks[s] for s in round_n if s in looks], bands, seen)
-    _check_steps(reader, passes, bands)
     for t, date in enumerate(seen):
         stack.clear_dates += _any_band(stack, t, date, bands)
 
@@ -150,15 +143,17 @@ def _looks(
             continue
         scl = numbers.astype(np.uint8)
         clear = clouds.clear(scl, halo)[inner]
-        looks[job.scene] = _Look(
-            job.scene, dates[job.scene], np.packbits(clear), (scl[inner] * clear)[guard.thin(clear.shape)]
-        )
+        looks[job.scene] = _Look(job.scene, dates[job.scene], np.packbits(clear))
         reader.note(job.scene, SCL, "used", "", job.via, float(clear.mean()))
         if not clear.any():
             kind = ledger.CLOUD if scl[inner].any() else ledger.NODATA
             stack.reads += len(bands)
             for band in bands:
                 reader.note(job.scene, band, "catalogued", kind, "no clear pixel here")
+            del looks[job.scene]
+        elif job.scene.refused:
+            stack.reads += len(bands)
+            reader.lose(job.scene, bands, Fault(GUARD, job.scene.refused))
             del looks[job.scene]
     return looks
 
@@ -222,29 +217,20 @@ def _place(
 ) -> None:
     """Lay the bands of one scene, the next of ``patches``, on what its date lacks."""
     stack, scene, wanted = reader.stack, look.scene, int(np.count_nonzero(need))
-    samples, told, whole = {}, [], True
+    whole = date.bits is not None
     for band in bands:
         job, patch = next(patches)
         if patch is None:
             whole = False
             continue
-        samples[band] = _sample(stack, job, patch, need)
         count = _fill(stack, job, patch, need, look.t, date.fresh)
-        told.append((band, count, job.via))
         whole &= count == wanted
-    date.fresh = False
-    date.bits = (
-        np.packbits(_unpacked(date.bits, stack.geobox) | need) if whole and date.bits is not None else None
-    )
-    kind = (scene.day, scene.platform, *_processing(scene))
-    against = reader.suspects.get(kind) or guard.judge(samples, look.scl)
-    if against:  # granules of one pass were processed alike: what one shows holds for the next
-        reader.suspects[kind] = against
-    for band, count, via in told:
         if count:
-            reader.note(scene, band, "used", GUARD if against else "", against or via, wanted / need.size)
+            reader.note(scene, band, "used", "", job.via, wanted / need.size)
         else:
             reader.note(scene, band, "read", ledger.NODATA, "no seen pixel")
+    every = _every_band(stack, look.t, date, bands) | need if whole else None
+    date.bits, date.fresh = None if every is None else np.packbits(every), False
 
 
 def _spot(stack: Stack, job: Job, patch: Patch) -> tuple[slice, slice]:
@@ -262,24 +248,7 @@ def _fill(stack: Stack, job: Job, patch: Patch, need: NDArray[np.bool_], t: int,
     at = _spot(stack, job, patch)
     target = stack.arrays[job.band][t][at]
     y, x = patch.skip
-    return int(fill(target, fresh, patch.pixels, patch.up, y, x, job.actual.offset, need[at]))
-
-
-def _sample(stack: Stack, job: Job, patch: Patch, need: NDArray[np.bool_]) -> NDArray[np.uint16]:
-    """The needed reflectances of a patch at the thin pixels of the whole window."""
-    at, (step, _) = _spot(stack, job, patch), guard.thin(need.shape)
-    first = [-(-part.start // step.step) * step.step - part.start for part in at]
-    rows, columns = (
-        (np.arange(k, part.stop - part.start, step.step) + skip) // patch.up
-        for k, part, skip in zip(first, at, patch.skip, strict=True)
-    )
-    numbers = patch.pixels[np.ix_(rows, columns)]
-    values = np.empty(numbers.size, np.uint16)
-    harmonise(numbers.ravel(), job.actual.offset, values)
-    sample = np.zeros(need[:: step.step, :: step.step].shape, np.uint16)
-    y, x = ((part.start + k) // step.step for k, part in zip(first, at, strict=True))
-    sample[y : y + len(rows), x : x + len(columns)] = values.reshape(numbers.shape)
-    return sample * need[:: step.step, :: step.step]
+    return int(pixels.fill(target, fresh, patch.pixels, patch.up, y, x, job.actual.offset, need[at]))
 
 
 def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
@@ -289,27 +258,11 @@ def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
     return slice(y, y + part.shape.y), slice(x, x + part.shape.x)
 
 
-def _check_steps(reader: Reader, passes: Sequence[Sequence[Scene]], bands: Sequence[str]) -> None:
-    """Tell of dates that stand an offset away from those processed otherwise."""
-    stack = reader.stack
-    groups = [_processing(group[0]) for group in passes]
-    if len(set(groups)) < 2:
-        return
-    y, x = guard.thin(stack.geobox.shape.yx)
-    series = {band: stack.arrays[band][:, y, x] for band in bands}
-    for t, against in guard.steps(series, groups).items():
-        for scene in passes[t]:
-            stack.ledger = [_suspected(e, scene, bands, against) for e in stack.ledger]
-
-
-def _suspected(line: Entry, scene: Scene, bands: Sequence[str], against: str) -> Entry:
-    mine = line.scene == scene.id and line.band in bands and line.state == ledger.USED
-    return replace(line, reason=GUARD, detail=against) if mine else line
-
-
-def _processing(scene: Scene) -> tuple[str, int, bool]:
-    """Scenes of which this is alike have one radiometry."""
-    return scene.collection, scene.offset, float(scene.baseline or 0) >= 4
+def harmonise(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
+    """Reflectance x 10000 without the offset; 0 stays unseen, seen values stay at least 1."""
+    out = np.empty(numbers.size, np.uint16)
+    pixels.harmonise(numbers.ravel(), offset, out)
+    return out.reshape(numbers.shape)
 
 
 def _radar(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], count: bool) -> None:

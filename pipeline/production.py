@@ -11,7 +11,7 @@ import pandas as pd
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import boundaries, ledger, losses, mapping, runner
+from pipeline import boundaries, ledger, looks, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
@@ -42,6 +42,8 @@ class MapReport:
     failed: list[tuple[str, str, str]] = field(default_factory=list)
     """(tile, target, error)."""
     losses: list[Loss] = field(default_factory=list)
+    scenes: Scenes | None = None
+    """What was read, and what the guard refused."""
 
     @property
     def records(self) -> list[Record]:
@@ -59,9 +61,12 @@ def map_season(
     progress: Progress = silent,
 ) -> MapReport:
     """Make every product of a season that is not stored yet. Products are drafts until published."""
-    plans = plan(config, season, found, bundles)
     work = work_folder(store.path, store.region)
-    report = MapReport()
+    found = looks.refuse(
+        found, config.region.geometry, config.clouds.dilate_m, client, work / "looks" / f"{season.slug}.json"
+    )
+    plans = plan(config, season, found, bundles)
+    report = MapReport(scenes=found)
     waiting: list[TilePlan] = []
     for tile_plan in plans:
         todo = []

@@ -6,10 +6,10 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -76,8 +76,6 @@ class Reader:
 
     stack: Stack
     where: str
-    suspects: dict[tuple[object, ...], str] = field(default_factory=dict)
-    """Passes that the guard suspects, and what was seen."""
 
     def note(
         self, scene: Scene, band: str, state: str, reason: str = "", detail: str = "", share: float = 0.0
@@ -114,6 +112,28 @@ class Reader:
                     job.scene, [job.band], Fault(fault.cause, f"{place}: {fault}" if place else str(fault))
                 )
                 yield job, None
+
+
+def windows(
+    scene: Scene, band: str, geoboxes: Sequence[GeoBox], sensor: Sensor
+) -> list[tuple[Scene, NDArray[Any]]]:
+    """One band of a scene in several windows, the file opened once, each with the copy that was read.
+
+    0 where it has no pixel. Raises Fault where neither the scene nor a copy of it can be read.
+    """
+    faults = []
+    for source in (None, *scene.alternates):
+        job = Job(scene, band, geoboxes[0], sensor, 0, source)
+        try:
+            raster = _prepare(job)
+            try:
+                how = sensor.dtype, 0, raster.resampling
+                return [(job.actual, raster.read(geobox, *how)) for geobox in geoboxes]
+            finally:
+                raster.close()
+        except (OSError, ValueError, RasterioError) as error:
+            faults.append(_fault(error))
+    raise faults[0]
 
 
 def _covered(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:

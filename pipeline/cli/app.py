@@ -176,7 +176,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
         "files": [str(f.resolve()) for f in made.files],
         "loss_percent": made.loss_percent,
         "lost": made.lost,
-        **_scene_counts(found),
+        **_scene_counts(made.scenes),
     }
 
 
@@ -338,7 +338,10 @@ def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
                 scores = _scores(settings, client, models, table)
             with shell.progress("map") as show:
                 report = production.map_season(settings, when, found, models, store, client, show)
-        result = _map_result(settings, season, report) | {"scores": scores, **_scene_counts(found)}
+        result = _map_result(settings, season, report) | {
+            "scores": scores,
+            **_scene_counts(report.scenes or found),
+        }
         if not report.failed:
             release = production.publish(settings, when, store)
             result |= _release_result(store, release)
