@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import rasterio
@@ -15,10 +14,10 @@ from odc.geo.geobox import GeoBox
 
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
-from pipeline import ledger
+from pipeline import ledger, pixels
 from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
-from pipeline.raster import GDAL
+from pipeline.raster import GDAL, Patch
 from pipeline.reads import Job, Reader
 from pipeline.remote import Fault
 from pipeline.scenes import GUARD, Scene
@@ -98,6 +97,16 @@ class _Look:
     """(y, x) as packed bits."""
 
 
+@dataclass
+class _Seen:
+    """What one date has by now: pixels where every band is filled, packed; None where some band lacks
+    some that the others have."""
+
+    bits: NDArray[np.uint8] | None
+    fresh: bool = True
+    """Nothing was written yet."""
+
+
 def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dilate_m: float) -> None:
     stack = reader.stack
     passes = _passes(scenes)
@@ -107,14 +116,13 @@ def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dila
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
     looks = _looks(reader, passes, bands, dilate_m)
+    nothing = np.packbits(np.zeros(shape[1:], np.bool_))
+    seen = [_Seen(nothing) for _ in passes]
     for n in range(max(map(len, passes), default=0)):
         round_n = [group[n] for group in passes if n < len(group)]
-        _paste(reader, [looks[s] for s in round_n if s in looks], bands)
-    for t in range(len(passes)):
-        seen = np.zeros(shape[1:], np.bool_)
-        for band in bands:
-            seen |= stack.arrays[band][t] > 0
-        stack.clear_dates += seen
+        _paste(reader, [looks[s] for s in round_n if s in looks], bands, seen)
+    for t, date in enumerate(seen):
+        stack.clear_dates += _any_band(stack, t, date, bands)
 
 
 def _looks(
@@ -150,13 +158,29 @@ def _looks(
     return looks
 
 
-def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str]) -> None:
+def _any_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> NDArray[np.bool_]:
+    """Pixels that one date has in some band."""
+    if date.bits is not None:
+        return _unpacked(date.bits, stack.geobox)
+    seen: NDArray[np.bool_] = np.logical_or.reduce([stack.arrays[band][t] > 0 for band in bands])
+    return seen
+
+
+def _every_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> NDArray[np.bool_]:
+    """Pixels that one date has in all bands."""
+    if date.bits is not None:
+        return _unpacked(date.bits, stack.geobox)
+    seen: NDArray[np.bool_] = np.logical_and.reduce([stack.arrays[band][t] > 0 for band in bands])
+    return seen
+
+
+def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str], seen: Sequence[_Seen]) -> None:
     """Read one scene of each date and let it fill what is clear and not seen yet."""
     stack, sensor = reader.stack, SENSORS[OPTICAL]
     needs = {}
     for look in looks:
-        need = _need(stack, look, bands)
-        if need.any():
+        need = _unpacked(look.clear, stack.geobox) & ~_every_band(stack, look.t, seen[look.t], bands)
+        if np.count_nonzero(need):
             needs[look.scene] = np.packbits(need), _part(stack.geobox, need)
             continue
         stack.reads += len(bands)
@@ -166,19 +190,10 @@ def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str]) -> None
             )
     wanted = [look for look in looks if look.scene in needs]
     jobs = (Job(look.scene, band, needs[look.scene][1], sensor, 0) for look in wanted for band in bands)
-    reads = reader.read(jobs)
+    patches = reader.patches(jobs)
     for look in wanted:
         need = _unpacked(needs[look.scene][0], stack.geobox)
-        found = [next(reads) for _ in bands]
-        _place(reader, look, need, [(job, numbers) for job, numbers in found if numbers is not None])
-
-
-def _need(stack: Stack, look: _Look, bands: Sequence[str]) -> NDArray[np.bool_]:
-    clear = _unpacked(look.clear, stack.geobox)
-    missing = np.zeros(clear.shape, np.bool_)
-    for band in bands:
-        missing |= stack.arrays[band][look.t] == 0
-    return clear & missing
+        _place(reader, look, need, patches, bands, seen[look.t])
 
 
 def _unpacked(bits: NDArray[np.uint8], geobox: GeoBox) -> NDArray[np.bool_]:
@@ -193,19 +208,47 @@ def _part(geobox: GeoBox, need: NDArray[np.bool_]) -> GeoBox:
 
 
 def _place(
-    reader: Reader, look: _Look, need: NDArray[np.bool_], pixels: Sequence[tuple[Job, NDArray[Any]]]
+    reader: Reader,
+    look: _Look,
+    need: NDArray[np.bool_],
+    patches: Iterator[tuple[Job, Patch | None]],
+    bands: Sequence[str],
+    date: _Seen,
 ) -> None:
-    stack, share = reader.stack, float(need.mean())
-    for job, numbers in pixels:
-        at = _inside(stack.geobox, job.geobox)
-        value = harmonise(numbers, job.actual.offset)
-        value *= need[at]
-        target = stack.arrays[job.band][look.t][at]
-        np.copyto(target, value, where=target == 0)
-        if value.any():
-            reader.note(look.scene, job.band, "used", "", job.via, share)
+    """Lay the bands of one scene, the next of ``patches``, on what its date lacks."""
+    stack, scene, wanted = reader.stack, look.scene, int(np.count_nonzero(need))
+    whole = date.bits is not None
+    for band in bands:
+        job, patch = next(patches)
+        if patch is None:
+            whole = False
+            continue
+        count = _fill(stack, job, patch, need, look.t, date.fresh)
+        whole &= count == wanted
+        if count:
+            reader.note(scene, band, "used", "", job.via, wanted / need.size)
         else:
-            reader.note(look.scene, job.band, "read", ledger.NODATA, "no seen pixel")
+            reader.note(scene, band, "read", ledger.NODATA, "no seen pixel")
+    every = _every_band(stack, look.t, date, bands) | need if whole else None
+    date.bits, date.fresh = None if every is None else np.packbits(every), False
+
+
+def _spot(stack: Stack, job: Job, patch: Patch) -> tuple[slice, slice]:
+    """Rows and columns of the stack that a patch lies on."""
+    rows, columns = _inside(stack.geobox, job.geobox)
+    y, x = patch.part
+    return (
+        slice(rows.start + y.start, rows.start + y.stop),
+        slice(columns.start + x.start, columns.start + x.stop),
+    )
+
+
+def _fill(stack: Stack, job: Job, patch: Patch, need: NDArray[np.bool_], t: int, fresh: bool) -> int:
+    """Write a patch where it is needed and nothing is yet; how many needed pixels it has seen."""
+    at = _spot(stack, job, patch)
+    target = stack.arrays[job.band][t][at]
+    y, x = patch.skip
+    return int(pixels.fill(target, fresh, patch.pixels, patch.up, y, x, job.actual.offset, need[at]))
 
 
 def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
@@ -216,14 +259,10 @@ def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
 
 
 def harmonise(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
-    """Reflectance x 10000 without the offset, in place; 0 stays unseen, seen values stay at least 1."""
-    if offset == 0:
-        return numbers
-    unseen = numbers == 0
-    np.maximum(numbers, 1 - offset, out=numbers)
-    numbers += np.uint16(offset % 65536)  # modulo 65536 that subtracts
-    numbers[unseen] = 0
-    return numbers
+    """Reflectance x 10000 without the offset; 0 stays unseen, seen values stay at least 1."""
+    out = np.empty(numbers.size, np.uint16)
+    pixels.harmonise(numbers.ravel(), offset, out)
+    return out.reshape(numbers.shape)
 
 
 def _radar(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], count: bool) -> None:
