@@ -152,9 +152,9 @@ def get(url: str, start: int, stop: int, access: Access, mark: str = "") -> Answ
         pause = WAIT_S * 2 ** (attempt - 1)
         try:
             with _slot(urlsplit(url).netloc, access.connections):
-                body, size = _try(url, start, stop, access, mark)
-            stages.bring(len(body))
-            return body, size
+                answer = _try(url, start, stop, access, mark)
+            stages.bring(len(answer.body))
+            return answer
         except _Again as fault:
             reason, pause = fault, max(pause, fault.after)
         except Fault as fault:
