@@ -37,6 +37,7 @@ from pipeline import yamlfile
 from pipeline.errors import InputError
 from pipeline.imports import crs as systems
 from pipeline.ownindices import Name, OwnIndex, named
+from pipeline.prices import Prices
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
 from pipeline.sensors import SensorName
@@ -338,6 +339,8 @@ class Config(Settings):
     samples: tuple[SampleFile, ...] = ()
     evaluate_on: SampleFile | None = None
     zones: ZoneSettings | None = None
+    rates: Prices | None = None
+    """What core-hours, traffic and disk cost: `phusa forecast` then tells money."""
     store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
     _file: Path = PrivateAttr(default=Path("."))
 

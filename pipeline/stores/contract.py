@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from pipeline import companions
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
 from pipeline.season import Season
@@ -29,9 +30,10 @@ class Record:
 
     @property
     def intact(self) -> bool:
-        """Whether the COG is, byte for byte, what was stored. Reads the whole file."""
+        """Whether the COG and all that comes with it are, byte for byte, what was stored. Reads every file."""
+        stated = companions.files(self.item, self.path) | {self.path: self.sha256}
         try:
-            return sha256(self.path) == self.sha256
+            return all(sha256(path) == digest for path, digest in stated.items())
         except OSError:
             return False
 

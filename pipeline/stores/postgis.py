@@ -15,7 +15,7 @@ import pandas as pd
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline import stac, style
+from pipeline import companions, stac
 from pipeline.errors import InputError
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
@@ -58,15 +58,14 @@ class PostgisStore:
         return next((r for r in map(_record, rows) if _whole(r)), None)
 
     def put(self, product: Product, cog: Path) -> Record:
-        digest, size = sha256(cog), cog.stat().st_size
+        digest = sha256(cog)
         name = f"{product.key[:12]}-{digest[:12]}"
         path = (
             self.path / "products" / self.region / slug(product.season.name) / name / f"{product.id.name}.tif"
         )
         path.parent.mkdir(parents=True, exist_ok=True)
         os.replace(cog, path)
-        item = stac.item(product, digest, size, str(path))
-        style.write(item, path)
+        item = companions.record(product, path, digest, str(path))
         place = (self.region, product.season.name, product.id.tile, product.id.target)
         with self.connection.transaction():
             published = self.connection.execute(
