@@ -17,6 +17,7 @@ from models.bundle import ModelBundle
 from models.samples import SampleTable
 from pipeline import admission, catalog, featurefiles, learning, losses, production, runner, yamlfile
 from pipeline.cli import shell
+from pipeline.cli.explain import drivers, explain
 from pipeline.cli.indices import indices
 from pipeline.cli.shell import Result, command
 from pipeline.cli.zones import zones
@@ -131,10 +132,7 @@ def train(
     rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
     bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
     bundle = admission.challenge(bundle, rows, rival, champion is not None, force)
-    try:
-        bundle.save(own)
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from None
+    admission.save(bundle, own, settings.region.geometry)
     card = {name: value for name, value in bundle.card.items() if name != "rows"}
     return {"target": target, "bundle": str(own.resolve()), "digest": bundle.digest, "card": card}
 
@@ -303,6 +301,8 @@ def verify(config: Path) -> Result:
 
 
 main.add_command(zones)
+main.add_command(explain)
+main.add_command(drivers)
 
 
 @main.group()
