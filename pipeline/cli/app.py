@@ -27,6 +27,7 @@ from pipeline import (
     yamlfile,
 )
 from pipeline.cli import shell
+from pipeline.cli.explain import drivers, explain
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
@@ -147,10 +148,7 @@ def train(
     rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
     bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
     bundle = admission.challenge(bundle, rows, rival, champion is not None, force)
-    try:
-        bundle.save(own)
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from None
+    admission.save(bundle, own, settings.region.geometry)
     card = {name: value for name, value in bundle.card.items() if name != "rows"}
     return {"target": target, "bundle": str(own.resolve()), "digest": bundle.digest, "card": card}
 
@@ -326,6 +324,8 @@ def verify(config: Path) -> Result:
 
 main.add_command(zones)
 main.add_command(forecast_)
+main.add_command(explain)
+main.add_command(drivers)
 
 
 @main.group()
