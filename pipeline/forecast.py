@@ -96,7 +96,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class _Taken:
+class Taken:
     """What a past run took, and what it was made of."""
 
     work: Work
@@ -162,7 +162,7 @@ def learn(journals: Sequence[Told]) -> Learnt:
     ]
     if not usable:
         return Learnt()
-    taken = [_taken(told) for told in usable]
+    taken = [taken_of(told) for told in usable]
     rates = _fit(usable, taken)
     alone = len(usable) == 1
     held_out = [
@@ -172,7 +172,7 @@ def learn(journals: Sequence[Told]) -> Learnt:
     pairs = list(zip(taken, held_out, strict=True))
 
     def errors(
-        actual: Callable[[_Taken], float], said: Callable[[_Taken, Rates], float]
+        actual: Callable[[Taken], float], said: Callable[[Taken, Rates], float]
     ) -> tuple[float, float]:
         return _spread(
             [math.log(actual(t) / said(t, r)) for t, r in pairs if actual(t) > 0 and said(t, r) > 0]
@@ -199,12 +199,13 @@ def _work(event: dict[str, Any]) -> Work:
     return Work(**{k: v for k, v in event["work"].items() if k in names})
 
 
-def _taken(told: Told) -> _Taken:
+def taken_of(told: Told) -> Taken:
+    """What a run took, by its journal."""
     assert told.end is not None
     core = sum(b["stages"]["total"][1] for b in told.blocks) + sum(
         t["stages"]["encode"][1] for t in told.tiles
     )
-    return _Taken(
+    return Taken(
         total(_work(b) for b in told.blocks),
         len({b["process"] for b in told.blocks}),
         int(told.start["threads"]),
@@ -215,7 +216,7 @@ def _taken(told: Told) -> _Taken:
     )
 
 
-def _fit(journals: Sequence[Told], taken: Sequence[_Taken]) -> Rates:
+def _fit(journals: Sequence[Told], taken: Sequence[Taken]) -> Rates:
     first, rest = _parted(journals)
     works = np.array([astuple(_work(b)) for b in rest])
     column = {f.name: works[:, k] for k, f in enumerate(fields(Work))}
