@@ -51,9 +51,9 @@ PASSING = ["status 503", "status 429 0", "reset", "truncate", "wrong range"]
 #: Dask notices a dead link within seconds here, not minutes.
 ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "5s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "15s",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "10s",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "15s",
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10",
 }
 

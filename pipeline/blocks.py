@@ -116,13 +116,15 @@ def place(blocks: Path, block: str, target: str, key: str) -> Path:
     return blocks / f"{block}_{target}_{key[:20]}"
 
 
-def stored(path: Path, key: str) -> Facts | None:
-    """What is stored at ``path``, if it is of this key, and nothing was lost when it was made."""
+def stored(path: Path, key: str, lossy: bool = False) -> Facts | None:
+    """What is stored at ``path``, if it is of this key, and (unless ``lossy``) nothing was lost for it."""
     try:
         facts = Facts.read(path.with_name(f"{path.name}.json"))
     except (OSError, ValueError):
         return None
-    return facts if facts.key == key and not facts.losses and tif(path, facts.sha256).is_file() else None
+    if facts.key != key or (facts.losses and not lossy):
+        return None
+    return facts if tif(path, facts.sha256).is_file() else None
 
 
 def tif(path: Path, digest: str) -> Path:

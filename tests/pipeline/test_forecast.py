@@ -24,7 +24,7 @@ from pipeline.prices import Prices
 from pipeline.work import Work, peak_bytes, total
 
 TRUE = Rates(load_read=0.01, load_mb=0.02, compute_block=0.3, compute_stack=0.1, compute_out=0.2, store_out=0.05,
-             encode_out=0.3, startup=5.0, read_mb=0.5, disk_out=1.2, idle=1.4)  # fmt: skip
+             encode_product=0.4, encode_mpx=0.3, startup=5.0, read_mb=0.5, disk_out=1.2, idle=1.4)  # fmt: skip
 
 
 def run(blocks: int, seed: int, noise: float = 0.0, state: str = "done", slow: float = 1.0) -> Told:
@@ -48,16 +48,19 @@ def run(blocks: int, seed: int, noise: float = 0.0, state: str = "done", slow: f
             "stored_bytes": TRUE.disk_out * work.out_mpx * 1e6,
         })  # fmt: skip
     made = total(Work(**e["work"]) for e in events)
-    encode = TRUE.encode_out * made.out_mpx * slow
+    sizes = rng.uniform(1, 40, 4)
+    seconds = [float(TRUE.encode_product + TRUE.encode_mpx * v) * slow for v in sizes]
     tiles = [
         {
             "event": "tile",
             "seconds": 0.0,
-            "stages": {"encode": [encode, encode]},
-            "out_mpx": 1.0,
+            "stages": {"encode": [e, e]},
+            "out_mpx": float(v),
             "stored_bytes": 0,
         }
+        for v, e in zip(sizes, seconds, strict=True)
     ]
+    made += Work(products=4, cog_mpx=float(sizes.sum()))
     wall = slow * wall_seconds(TRUE, made, 2, 2)
     return Told(
         Path(),
@@ -73,7 +76,7 @@ def test_the_rates_of_a_machine_are_found_again() -> None:
     learnt = learn([run(30, 1), run(50, 2), run(40, 3)])
     for name, value in asdict(TRUE).items():
         assert getattr(learnt.rates, name) == pytest.approx(value, rel=1e-3), name
-    big = Work(500, 60000, 40000, 0, 9000, 8000)
+    big = Work(500, 60000, 40000, 0, 9000, 8000, 60, 9000)
     said = learnt.forecast(big, 16, 16)
     assert said.core_hours.expected == pytest.approx(core_seconds(TRUE, big, 16) / 3600, rel=1e-3)
     assert said.wall_hours.expected == pytest.approx(wall_seconds(TRUE, big, 16, 16) / 3600, rel=1e-3)
