@@ -31,6 +31,7 @@ from pipeline.cli.explain import drivers, explain
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
+from pipeline.cli.report import report
 from pipeline.cli.shell import Result, command
 from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
@@ -326,6 +327,7 @@ main.add_command(zones)
 main.add_command(forecast_)
 main.add_command(explain)
 main.add_command(drivers)
+main.add_command(report)
 
 
 @main.group()
