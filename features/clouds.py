@@ -19,13 +19,14 @@ _CLOUDY = np.isin(np.arange(256), CLOUDY)
 _SEEN = ~np.isin(np.arange(256), UNSEEN) & (np.arange(256) <= LAST)
 
 
-def clear(scl: NDArray[np.uint8], radius: int) -> NDArray[np.bool_]:
+def clear(scl: NDArray[np.uint8], radius: int, also: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """True where the ground is seen.
 
-    ``scl`` (y, x) holds ESA's classes; cloud and shadow are grown by a disk of ``radius`` pixels.
+    ``scl`` (y, x) holds ESA's classes; cloud and shadow are grown by a disk of ``radius`` pixels, and so
+    is what another opinion calls cloud (``also``).
     Water (6) stays clear: flooded rice is class 6. Callers pass a halo of ``radius`` and cut it off.
     """
-    cloudy = _CLOUDY[scl]
+    cloudy = _CLOUDY[scl] if also is None else _CLOUDY[scl] | also
     if radius > 0 and cloudy.any():
         return np.asarray(_SEEN[scl] & ~grow(cloudy, radius), np.bool_)
     return np.asarray(_SEEN[scl] & ~cloudy, np.bool_)

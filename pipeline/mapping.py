@@ -20,6 +20,7 @@ from pipeline.ledger import Entry
 from pipeline.load import load
 from pipeline.raster import LayerFile, read_onto
 from pipeline.scenes import Scene
+from pipeline.sensors import How
 from pipeline.stack import Loss, Stack
 from pipeline.stages import stage
 
@@ -48,6 +49,7 @@ class BlockTask:
     mask: MaskFile | None = None
     layers: tuple[LayerFile, ...] = ()
     """The region's own layers."""
+    how: How = How()  # noqa: RUF009 - a frozen value
     targets: tuple[str, ...] = ()
     """Targets still to do here; the others are stored."""
 
@@ -105,7 +107,7 @@ def _result(
 def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:
     bands = ordered(band for spec in specs for band in spec.bands)
     with stage("load"):
-        return load(task.scenes, task.geobox, bands, task.dilate_m, task.name, task.layers)
+        return load(task.scenes, task.geobox, bands, task.dilate_m, task.name, task.layers, task.how)
 
 
 def reasons(
