@@ -17,7 +17,9 @@ from models.bundle import ModelBundle
 from models.samples import SampleTable
 from pipeline import catalog, featurefiles, learning, losses, production, runner, yamlfile
 from pipeline.cli import shell
+from pipeline.cli.db import db
 from pipeline.cli.indices import indices
+from pipeline.cli.releases import history, journal, review, verify, withdraw
 from pipeline.cli.shell import Result, command
 from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
@@ -25,7 +27,7 @@ from pipeline.demo import Simulation
 from pipeline.demo import report as demo_report
 from pipeline.demo import settings as demo_settings
 from pipeline.demo import write as write_demo
-from pipeline.errors import InputError, IntegrityError
+from pipeline.errors import InputError
 from pipeline.files import json_text, write_aside
 from pipeline.sampling import read_table, write_table
 from pipeline.scenes import Scenes
@@ -281,44 +283,10 @@ def status(config: Path) -> Result:
         return {"store": str(store.path), "seasons": production.status(settings, store)}
 
 
-@main.command()
-@_config
-@command
-def verify(config: Path) -> Result:
-    """Check that every published file is what its record says."""
-    settings = Config.read(config)
-    with _store(settings) as store:
-        faults = store.verify()
-    if faults:
-        raise IntegrityError("\n".join(faults))
-    return {"store": str(store.path), "faults": []}
-
-
 main.add_command(zones)
-
-
-@main.group()
-def db() -> None:
-    """The PostGIS database whose address is in PHUSA_DSN."""
-
-
-@db.command()
-@command
-def init() -> Result:
-    """Bring the database to this version's schema: PostGIS, pgSTAC and our own tables."""
-    address = shell.dsn()
-    if not address:
-        raise InputError("PHUSA_DSN is not set: give it the database's address")
-    try:
-        import psycopg
-
-        from pipeline.stores import schema
-    except ImportError as error:
-        raise InputError(f"the database needs the extra postgis: {error}") from None
-    try:
-        return {"applied": schema.migrate(address)}
-    except psycopg.Error as error:
-        raise InputError(f"the database at PHUSA_DSN: {' '.join(str(error).split())}") from None
+main.add_command(db)
+for step in (review, withdraw, history, verify, journal):
+    main.add_command(step)
 
 
 def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str) -> Result:
@@ -455,5 +423,6 @@ def _release_result(store: Store, release: Any) -> Result:
         "season": release.season,
         "release": release.id,
         "changed": release.changed,
+        "state": release.state,
         "products": [str(r.path) for r in release.records],
     }
