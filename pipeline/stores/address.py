@@ -37,6 +37,7 @@ def _secrets(dsn: str) -> set[str]:
     """The password as written and as meant; also of an address that libpq cannot read."""
     found = set(re.findall(r"//[^/@\s]*?:(.*)@", dsn))
     found |= {a or b for a, b in re.findall(r"password\s*=\s*(?:'((?:[^'\\]|\\.)*)'|([^\s&]+))", dsn)}
+    found |= {part for secret in found for part in secret.split("@")}  # libpq ends it at the first
     return {s for secret in found for s in (secret, unquote(secret)) if s}
 
 

@@ -149,7 +149,7 @@ class PostgisStore:
         for number, tile in enumerate(self._tiles(cog), 1):
             if number not in numbers:
                 self.connection.execute(
-                    "INSERT INTO phusa.raster (product_id, number, rast) VALUES (%s, %s, %s::text::raster)",
+                    "INSERT INTO phusa.raster (product_id, number, rast) VALUES (%s, %s, ST_RastFromHexWKB(%s))",
                     (product, number, tile.hex()),
                 )
 

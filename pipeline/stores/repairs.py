@@ -94,7 +94,7 @@ def _restore(connection: psycopg.Connection, product: int, cog: Path, digests: b
             expected = digests[32 * number - 32 : 32 * number]
             if have.get(number) != expected and hashlib.sha256(tile).digest() == expected:
                 connection.execute(
-                    "INSERT INTO phusa.raster (product_id, number, rast) VALUES (%s, %s, %s::text::raster) "
+                    "INSERT INTO phusa.raster (product_id, number, rast) VALUES (%s, %s, ST_RastFromHexWKB(%s)) "
                     "ON CONFLICT (product_id, number) DO UPDATE SET rast = excluded.rast",
                     (product, number, tile.hex()),
                 )
