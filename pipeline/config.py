@@ -36,6 +36,7 @@ from models.targets import Target
 from pipeline import yamlfile
 from pipeline.errors import InputError
 from pipeline.ownindices import Name, OwnIndex, named
+from pipeline.prices import Prices
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
 from pipeline.sensors import SensorName
@@ -289,8 +290,8 @@ class ZoneSettings(Settings):
     """Units made by `phusa zones import`."""
     date: dt.date | None = None
     """The units of this day; of each season's last day if absent."""
-    range_km: float = Field(5, gt=0)
-    """Range of the correlation of the maps' errors."""
+    range_km: float | None = Field(None, gt=0)
+    """Range of the correlation of the maps' errors; as the models tell it if absent."""
 
 
 class Config(Settings):
@@ -310,6 +311,8 @@ class Config(Settings):
     samples: tuple[SampleFile, ...] = ()
     evaluate_on: SampleFile | None = None
     zones: ZoneSettings | None = None
+    rates: Prices | None = None
+    """What core-hours, traffic and disk cost: `phusa forecast` then tells money."""
     store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
     _file: Path = PrivateAttr(default=Path("."))
 

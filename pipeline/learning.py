@@ -21,7 +21,7 @@ from models.bundle import BundleError, ModelBundle
 from models.folds import on_globe
 from models.samples import SampleTable
 from models.targets import Target
-from pipeline import catalog, losses, sampling, sites
+from pipeline import admission, catalog, looks, losses, sampling, sites
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.files import json_text, write_aside
@@ -52,6 +52,7 @@ def gather(
         here = [s for s in accepted if s.season == name]
         where = sampling.place(here, config.region.grid.resolution_m)
         found = catalog.search(_needed(config, spec), config.season(name), where)
+        found = looks.refuse(found, where, config.clouds.dilate_m, client)
         simulated |= any(scene.simulated for scene in found.kept)
         sampled = sampling.sample(
             client,
@@ -213,7 +214,7 @@ def bundles_for(config: Config, folders: Sequence[Path], work: Path) -> list[Mod
         except ValueError as error:
             raise InputError(f"bundle of {bundle.target.name!r}: {error}") from None
         # A named bundle brings its own features; the store's must be the config's, or it is an old one.
-        if bundle.target.name not in by_target and bundle.spec.digest != config.features.digest:
+        if bundle.target.name not in by_target and not bundle.made_from(config.features):
             raise InputError(
                 f"the bundle of {bundle.target.name!r} in the store was trained on other features than the "
                 "config's; train it again, or name it with --bundle to use it as it is"
@@ -240,7 +241,7 @@ def train_all(
     write_aside(work / "samples" / "report.json", json_text(gathered.report))
     bundles = []
     for target in config.targets:
-        bundle = fit(gathered.table, target, config.region.geometry)
+        bundle = admission.admit(fit(gathered.table, target, config.region.geometry), gathered.table)
         bundle.save(bundle_folder(work, target.name))
         bundles.append(bundle)
     return bundles, gathered.table, gathered.report

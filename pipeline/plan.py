@@ -13,14 +13,16 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from models.bundle import ModelBundle
-from pipeline import product, scenes
+from pipeline import product, scenes, version
 from pipeline.config import Config
 from pipeline.files import sha256
 from pipeline.grid import Tile, lonlat_box, tiles
 from pipeline.mapping import BlockTask, MaskFile
+from pipeline.order import along_curve
 from pipeline.product import Product, ProductId
 from pipeline.scenes import Scenes
 from pipeline.season import Season
+from pipeline.work import PROCESS_BYTES, Work, of_block, peak_bytes, total
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
             "scenes_digest": scenes.digest(here),
             "providers": {sensor: _public(address) for sensor, address in sorted(found.provider.items())},
             "simulated": any(s.simulated for s in here),
+            "code": version.digest(),
+            "software": {"phusa": version.number()},
         }
         products = tuple(
             Product(
@@ -56,12 +60,39 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
                     "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
                     "bundle": bundle.digest,
                     "uncertainty": bundle.card.get("uncertainty", ""),
+                    "features": json.loads(bundle.spec.to_json()),
+                    "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
                 },
             )
             for bundle in bundles
         )
         plans.append(TilePlan(tile, products, block_tasks(config, season, tile, here)))
     return plans
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much a season is, told without reading an image."""
+
+    tiles: int
+    blocks: int
+    work: Work
+    peak_bytes: float
+    """Memory that the largest block may take."""
+
+
+def amounts(config: Config, season: Season, found: Scenes) -> Amounts:
+    """The work of a whole season with the config's own features and targets."""
+    layers = sum(len(product.bands_of(target)) for target in config.targets)
+    specs = [config.features]
+    tiles_here = tiles(config.region.geometry, config.region.grid.resolution_m)
+    tasks = [
+        task
+        for tile in tiles_here
+        for task in block_tasks(config, season, tile, found.meeting(lonlat_box(tile.geobox)))
+    ]
+    peak = max(peak_bytes(task, specs, layers) for task in tasks) + PROCESS_BYTES
+    return Amounts(len(tiles_here), len(tasks), total(of_block(t, specs, layers) for t in tasks), peak)
 
 
 def _public(address: str) -> str:
@@ -91,6 +122,18 @@ def _key(settings: dict[str, Any], tile: Tile, scenes_digest: object, bundle: Mo
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
+def block_key(settings: dict[str, Any], task: BlockTask, bundle: ModelBundle) -> str:
+    """Digest of all that one block's pixels of one target depend on: other blocks' scenes do not count."""
+    inputs = settings | {
+        "block": [str(task.geobox.crs), list(task.geobox.affine)[:6], list(task.geobox.shape.yx)],
+        "area": area_digest(task.area),
+        "scenes": scenes.digest(task.scenes),
+        "bundle": bundle.digest,
+        "spec": bundle.spec.digest,
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
 def area_digest(area: BaseGeometry) -> str:
     """SHA-256 over an area, the same however its rings are ordered."""
     return hashlib.sha256(shapely.to_wkb(shapely.normalize(area))).hexdigest()
@@ -99,11 +142,12 @@ def area_digest(area: BaseGeometry) -> str:
 def block_tasks(
     config: Config, season: Season, tile: Tile, here: Sequence[scenes.Scene]
 ) -> tuple[BlockTask, ...]:
-    """The blocks of a tile with just the scenes that each meets."""
+    """The blocks of a tile with just the scenes that each meets, neighbours one after another."""
     mask = config.region.mask
     own = MaskFile(str(mask.path), mask.classes) if mask else None
     tasks = []
-    for block in tile.blocks(config.region.grid.block_px):
+    blocks = tile.blocks(config.region.grid.block_px)
+    for block in along_curve((b, b.row, b.column) for b in blocks):
         outline = lonlat_box(block.geobox)
         near = tuple(s for s in here if s.geometry.intersects(outline))
         area = shapely.intersection(tile.area, shapely.box(*block.geobox.boundingbox.bbox))

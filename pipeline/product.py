@@ -10,31 +10,30 @@ from typing import Any
 
 import numpy as np
 import rasterio
-import rasterio.shutil
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from models.targets import Target
+from pipeline.overviews import write_cog
 from pipeline.season import Season
 
 NODATA = -32768
 PROBABILITY_STEP = 0.0001
 #: Raised when the same inputs would give other bytes than before.
-ALGORITHM = "3"
+ALGORITHM = "4"
 
 #: Why a pixel is not mapped; code -> name. 0 is mapped.
 REASONS = {0: "mapped", 1: "outside", 2: "masked", 3: "no_clear_date", 4: "unknown_ground", 5: "failed"}
 MAPPED, OUTSIDE, MASKED, NO_CLEAR_DATE, UNKNOWN_GROUND, FAILED = REASONS
 
-_COG = {
+#: How every COG of ours is written.
+COG = {
     "driver": "COG",
     "COMPRESS": "ZSTD",
     "LEVEL": "9",
     "PREDICTOR": "YES",
     "BLOCKSIZE": "512",
-    "OVERVIEW_RESAMPLING": "NEAREST",  # one file holds codes and values; nearest invents neither
-    "RESAMPLING": "NEAREST",
     "BIGTIFF": "IF_SAFER",
     "NUM_THREADS": "1",
 }
@@ -57,6 +56,11 @@ class ProductBand:
     unit: str = ""
     classes: Mapping[int, str] | None = None
     """Code -> name of a band of classes."""
+
+    @property
+    def coded(self) -> bool:
+        """Whether its numbers are codes, of which no mean can be taken."""
+        return self.classes is not None or self.name == "applicability"
 
 
 def bands_of(target: Target) -> tuple[ProductBand, ...]:
@@ -116,6 +120,8 @@ class Product:
     """Digest of all inputs: the same key gives the same bytes."""
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Bundle and scenes digests, sensors and their providers, lost reads, whether simulated."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """All that `replay` needs to make it again, inputs by their digests; empty where it cannot be made again."""
 
     @property
     def bands(self) -> tuple[ProductBand, ...]:
@@ -144,6 +150,7 @@ class TileWriter:
             PHUSA_SEASON=p.season.name, PHUSA_TARGET=p.target.name, PHUSA_TILE=p.id.tile,
             PHUSA_KEY=p.key, PHUSA_STATUS=p.target.status, PHUSA_SOURCE=p.target.source,
             PHUSA_UNCERTAINTY=str(p.provenance.get("uncertainty", "")),
+            **({"PHUSA_ERROR_RANGE_M": f"{far:.0f}"} if (far := p.provenance.get("error_range_m")) else {}),
             **({"PHUSA_SIMULATED": "SIMULATED - dữ liệu mô phỏng"} if p.provenance.get("simulated") else {}),
         )  # fmt: skip
         for number, band in enumerate(p.bands, 1):
@@ -170,7 +177,7 @@ class TileWriter:
 
     def finish(self, path: Path) -> None:
         """Write the COG to ``path`` and remove the scratch file."""
-        rasterio.shutil.copy(self.scratch, path, **_COG)
+        write_cog(self.scratch, path, [band.coded for band in self.product.bands], COG)
         self.scratch.unlink()
 
 

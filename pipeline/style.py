@@ -9,10 +9,10 @@ from xml.etree import ElementTree as ET
 from pipeline.files import write_aside
 
 
-def write(item: dict[str, Any], cog: Path) -> None:
+def write(item: dict[str, Any], cog: Path) -> bool:
     """``<cog>.aux.xml`` from a product's STAC item: palette and names of each band of coloured classes.
 
-    Nothing is written where no band has colours.
+    Nothing is written, and False returned, where no band has colours.
     """
     root = ET.Element("PAMDataset")
     for number, band in enumerate(item["assets"]["map"]["bands"], 1):
@@ -22,6 +22,7 @@ def write(item: dict[str, Any], cog: Path) -> None:
     if len(root):
         ET.indent(root)
         write_aside(sidecar(cog), ET.tostring(root, encoding="unicode") + "\n")
+    return len(root) > 0
 
 
 def sidecar(cog: Path) -> Path:

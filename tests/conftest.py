@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 from click.testing import CliRunner
+from hypothesis import settings
 from support import Answer, Phusa, free_port, wait_for
 
 from pipeline.cli import main
@@ -25,6 +26,10 @@ from pipeline.demo import Demo, build
 from pipeline.stores import schema
 
 SIZE = 160
+
+# CI tries the same cases every time: a run that fails by chance tells nobody what changed.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,8 +22,9 @@ _config = click.argument("config", type=_PATH)
 _season = click.option("--season", required=True, help="Name of a published season in the config.")
 _target = click.option("--target", help="Name of a target; the config's only one if absent.")
 _range = click.option(
-    "--range-km", type=click.FloatRange(min=0.01), default=5.0, show_default=True,
-    help="Distance over which the map's errors go together (range of an exponential correlogram).",
+    "--range-km", type=click.FloatRange(min=0.01),
+    help="Distance over which the map's errors go together (range of an exponential correlogram); as "
+    "the model's left-out samples tell it if absent, 5 where they do not.",
 )  # fmt: skip
 _out = click.option(
     "--out", type=_PATH, required=True, help="Table to write: .csv, .xlsx, .gpkg or .parquet."
@@ -50,7 +51,7 @@ def zones() -> None:
 @_out
 @command
 def stats(
-    config: Path, file: Path, season: str, target: str | None, key: str, range_km: float, out: Path
+    config: Path, file: Path, season: str, target: str | None, key: str, range_km: float | None, out: Path
 ) -> Result:
     """Areas of each polygon of FILE (parcels, dikes, projects), each for itself, from a published season."""
     from pipeline.zones import files, report, tables
@@ -60,7 +61,7 @@ def stats(
     counted, when = _published(settings, season, target)
     columns = [c.strip() for c in key.split(",") if c.strip()]
     with shell.progress("stats") as show:
-        chunks = report.by_feature(counted, file, columns, _correlation(range_km), _threads(), show)
+        chunks = report.by_feature(counted, file, columns, counted.correlation(range_km), _threads(), show)
         rows = files.write(chunks, out, tables.all_headings(counted.theme), str(when.end))
     return _result(counted, season, out, rows, range_km)
 
@@ -81,7 +82,7 @@ def stats(
 @command
 def table(
     config: Path, season: str, target: str | None, units: Path, day: dt.datetime | None,
-    ranking: Path | None, reference: Path | None, adjusted: Path | None, range_km: float, out: Path,
+    ranking: Path | None, reference: Path | None, adjusted: Path | None, range_km: float | None, out: Path,
 ) -> Result:  # fmt: skip
     """Areas by administrative unit of a published season, in the units of any day."""
     from pipeline.zones import files, report, tables
@@ -93,20 +94,52 @@ def table(
     settings = Config.read(config)
     counted, when = _published(settings, season, target)
     date = day.date() if day else when.end
-    made = report.by_unit(counted, boundaries.load(units), date, _correlation(range_km), _threads())
+    correlation = counted.correlation(range_km)
+    made = report.by_unit(counted, boundaries.load(units), date, correlation, _threads())
     headings = tables.all_headings(counted.theme)
     rows = files.write([tables.for_readers(made.table)], out, headings, str(when.end))
     result = _result(counted, season, out, rows, range_km) | {"units_of": str(date)}
     if ranking:
-        files.write(
-            [tables.for_readers(made.ranking(_correlation(range_km)))], ranking, headings, str(when.end)
-        )
+        files.write([tables.for_readers(made.ranking(correlation))], ranking, headings, str(when.end))
         result["ranking"] = str(ranking.resolve())
     if reference and adjusted:
         estimates, refused = made.adjusted(counted, reference)
         files.write([tables.for_readers(estimates)], adjusted, _ADJUSTED, str(when.end))
         result |= {"adjusted": str(adjusted.resolve()), "without_estimate": refused}
     return result
+
+
+@zones.command()
+@_config
+@_season
+@click.option("--before", required=True, help="Name of the published season to compare with.")
+@_target
+@click.option("--boundaries", "units", type=_PATH, required=True, help="Units made by `phusa zones import`.")
+@click.option("--date", "day", type=_DAY, help="Units of this day; of the season's last day if absent.")
+@_range
+@_out
+@command
+def change(
+    config: Path, season: str, before: str, target: str | None, units: Path, day: dt.datetime | None,
+    range_km: float | None, out: Path,
+) -> Result:  # fmt: skip
+    """This season, an earlier one and the change between them, both in the units of one day."""
+    from pipeline.zones import change as changes
+    from pipeline.zones import files, report, tables
+
+    files.check(out)
+    settings = Config.read(config)
+    known = boundaries.load(units)
+    date, told = None, []
+    for name in (season, before):
+        counted, when = _published(settings, name, target)
+        date = date or (day.date() if day else when.end)
+        made = report.by_unit(counted, known, date, counted.correlation(range_km), _threads())
+        told.append(tables.tidy(counted.theme, made.table, date, counted.theme.mask_version))
+        told[-1]["season"] = name
+    table = tables.for_readers(changes.between(*told))
+    rows = files.write([table], out, changes.HEADINGS, str(date))
+    return _result(counted, season, out, rows, range_km) | {"before": before, "units_of": str(date)}
 
 
 @zones.command("import")
@@ -167,13 +200,8 @@ def _published(settings: Config, season: str, target: str | None) -> tuple[Any, 
         store.close()
     if not records:
         raise InputError(f"season {season!r} has no published product of {target}; run `phusa publish` first")
-    return Counted.of(theme, [r.path for r in records]), when
-
-
-def _correlation(range_km: float) -> Any:
-    from pipeline.zones.errors import Correlation
-
-    return Correlation(1000 * range_km)
+    mask = settings.region.mask.version if settings.region.mask else ""
+    return Counted.of(theme, [r.path for r in records], mask), when
 
 
 def _threads() -> int:
@@ -181,8 +209,8 @@ def _threads() -> int:
     return min(2, os.cpu_count() or 1)
 
 
-def _result(counted: Any, season: str, out: Path, rows: int, range_km: float) -> Result:
-    theme = counted.theme
+def _result(counted: Any, season: str, out: Path, rows: int, range_km: float | None) -> Result:
+    theme, correlation = counted.theme, counted.correlation(range_km)
     missing = {"missing_bands": theme.missing} if theme.missing else {}
     return {
         "season": season,
@@ -190,6 +218,6 @@ def _result(counted: Any, season: str, out: Path, rows: int, range_km: float) ->
         "status": theme.target.status,
         "out": str(out.resolve()),
         "rows": rows,
-        "interval": f"95 %, error correlation exp(-d / {range_km:g} km), assumed",
+        "interval": f"95 %, error correlation exp(-d / {correlation.range_m / 1000:.3g} km), {correlation.basis}",
         **missing,
     }

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from pipeline import companions
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
 from pipeline.season import Season
@@ -31,9 +32,10 @@ class Record:
 
     @property
     def intact(self) -> bool:
-        """Whether the COG is, byte for byte, what was stored. Reads the whole file."""
+        """Whether the COG and all that comes with it are, byte for byte, what was stored. Reads every file."""
+        stated = companions.files(self.item, self.path) | {self.path: self.sha256}
         try:
-            return sha256(self.path) == self.sha256
+            return all(sha256(path) == digest for path, digest in stated.items())
         except OSError:
             return False
 
@@ -137,14 +139,9 @@ def work_folder(path: Path, region: str) -> Path:
     return path / "work" / region
 
 
-def release_id(
-    records: Sequence[Record],
-    areas: pd.DataFrame | None = None,
-    documents: Mapping[str, str] | None = None,
-) -> str:
-    """Digest of what a release holds."""
+def release_id(records: Sequence[Record], areas: pd.DataFrame | None = None) -> str:
+    """Digest of what a release holds; how it was made is none of it."""
     lines = sorted(f"{r.id.name} {r.key} {r.sha256}" for r in records)
     if areas is not None:
         lines.append(areas.to_csv(index=False, lineterminator="\n"))
-    lines += [f"{name}\n{text}" for name, text in sorted((documents or {}).items())]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

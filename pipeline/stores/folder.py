@@ -2,14 +2,15 @@
 
     catalog.json                                        the one switch: what it links to is published
     drafts/<region>/<season>/<tile>_<target>.{tif,json} made, not yet published
-    releases/<region>/<season>/<release>/               COGs and their palettes, items, items.parquet,
+    releases/<region>/<season>/<release>/               COGs and their companions, items, items.parquet,
                                                         collection.json, tables.gpkg, and SHA256SUMS of
                                                         them all, whose own digest catalog.json states
+    releases/<region>/<season>/versions.json            its releases, oldest first
 
     releases/<region>/<season>/CURRENT                  its link in catalog.json, from which a lost or
                                                         damaged catalog.json is made again
 
-    journal.txt                                         what happened to releases, by whom (``journal``)
+    journals/releases.txt                               what happened to releases, by whom (``journal``)
 
 A release is built aside and renamed; then catalog.json is replaced. COGs are hard-linked where the
 file system can, so an unchanged product is stored once however often its season is published.
@@ -33,7 +34,7 @@ import pyogrio
 import shapely
 import stac_geoparquet.arrow
 
-from pipeline import stac, style
+from pipeline import companions, stac
 from pipeline.errors import InputError, IntegrityError, QualityError
 from pipeline.files import json_text, sha256, write_aside
 from pipeline.product import Product, ProductId, summary
@@ -41,11 +42,16 @@ from pipeline.season import Season, slug
 from pipeline.stores.contract import Event, Record, Release, release_id
 from pipeline.stores.folderjournal import PREPARE, FolderJournal, person
 from pipeline.stores.journal import Checkpoint, Entry, Standing, faults, replay
+from pipeline.zones import change
 
 CATALOG_ID = "phusa"
 SUMS = "SHA256SUMS"
 CURRENT = "CURRENT"
+VERSIONS = "versions.json"
 COLLECTION = "collection.json"
+TABLES = "tables.gpkg"
+#: Its layer with one row a unit and indicator.
+AREAS = "areas"
 #: Where a link of catalog.json keeps the digest of its release.
 _DIGEST = "phusa:sha256"
 
@@ -71,12 +77,11 @@ class FolderStore:
         folder = self._drafts(product.season.name)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{product.id.name}.tif"
-        digest, size = sha256(cog), cog.stat().st_size
+        digest = sha256(cog)
         record = path.with_suffix(".json")
         record.unlink(missing_ok=True)  # a COG without its record is no product
         os.replace(cog, path)
-        item = stac.item(product, digest, size, f"./{path.name}")
-        style.write(item, path)
+        item = companions.record(product, path, digest, f"./{path.name}")
         write_aside(record, json_text(item))
         return Record(product.id, product.key, digest, path, item)
 
@@ -89,12 +94,14 @@ class FolderStore:
     ) -> Release:
         with self._lock():
             self._settle()
-            release = release_id(records, areas, documents)
+            release = release_id(records, areas)
             folder = self.path / "releases" / self.region / season.slug / release
             current = self._current(season.name)
             known = bool(current and current.folder == folder and not current.faults())
             if not known:
-                _build(folder, self.region, season, records, areas, documents or {})
+                _build(
+                    folder, self.region, season, records, areas, self._areas_before(season), documents or {}
+                )
             said = self._journal.standing(self.region, season.name, release)
             waits = self.review_needed and not self._reviewed(said)
             if waits and (said is None or said.state != "draft"):
@@ -189,6 +196,13 @@ class FolderStore:
     def _shown(self) -> dict[tuple[str, str], tuple[str, str]]:
         """(region, season's slug) -> (release, digest of its list) that the catalogue links to."""
         return {(r.folder.parts[-3], r.folder.parts[-2]): (r.folder.name, r.digest) for r in self._releases()}
+
+    def _areas_before(self, season: Season) -> pd.DataFrame | None:
+        """Areas published for the newest season that starts before ``season``."""
+        own = [r for r in self._releases() if r.folder.parents[1].name == self.region]
+        found = [areas for r in own if (areas := r.areas()) is not None]
+        earlier = [a for a in found if a["season_start"].iloc[0] < season.start.isoformat()]
+        return max(earlier, key=lambda a: str(a["season_start"].iloc[0]), default=None)
 
     def published(self, season: Season) -> list[Record]:
         release = self._current(season.name)
@@ -288,6 +302,7 @@ class FolderStore:
         by_season = {str(Path(x["href"]).parents[1]): x for x in (*self._links(), link)}
         self._write_catalog(by_season.values())
         write_aside(folder.with_name(CURRENT), json_text(link))
+        write_aside(folder.with_name(VERSIONS), json_text(_history(folder, season)))
 
     def _links(self) -> list[dict[str, str]]:
         """The links that catalog.json has, and those it has lost."""
@@ -316,8 +331,8 @@ class FolderStore:
         draft = _read(path)
         if draft is None or draft.key == record.key:  # else it is another run's
             path.unlink(missing_ok=True)
-            path.with_suffix(".tif").unlink(missing_ok=True)
-            style.sidecar(path.with_suffix(".tif")).unlink(missing_ok=True)
+            for file in companions.files(record.item, path.with_suffix(".tif")):
+                file.unlink(missing_ok=True)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -362,6 +377,14 @@ class _Folder:
         """A product whose record is as published and whose COG is there at its full size."""
         path = self.folder / f"{name}.json"
         return _read(path) if _is(path, self._sums().get(path.name, "")) else None
+
+    def areas(self) -> pd.DataFrame | None:
+        """Its areas by unit; None where it has none, or they are not as published."""
+        tables = self.folder / TABLES
+        if not _is(tables, self._sums().get(TABLES, "")) or AREAS not in dict(pyogrio.list_layers(tables)):
+            return None
+        found = pyogrio.read_dataframe(tables, layer=AREAS, read_geometry=False)
+        return found if len(found) else None
 
     def faults(self) -> list[str]:
         """One line for each file that is missing or not as published."""
@@ -415,6 +438,7 @@ def _build(
     season: Season,
     records: Sequence[Record],
     areas: pd.DataFrame | None,
+    before: pd.DataFrame | None,
     documents: Mapping[str, str],
 ) -> None:
     """Write a release aside and put it in place; what is missing of an older copy is made good."""
@@ -423,20 +447,22 @@ def _build(
     for leftover in (temporary, older):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
+    number, older_release = _version(folder)
     items = []
     for record in records:
-        cog = temporary / f"{record.id.name}.tif"
-        _link(record.path, cog)
-        style.write(record.item, cog)
-        item = record.item | {"links": _links()}
+        for path in companions.files(record.item, record.path):
+            _link(path, temporary / path.name)
+        known = older_release is not None and older_release.record(record.id.name) is not None
+        address = f"../{older_release.folder.name}/{record.id.name}.json" if older_release and known else None
+        item = stac.released(record.item | {"links": _links()}, number, address)
         items.append(item)
         _write_json(temporary / f"{record.id.name}.json", item)
     names = [record.id.name for record in records]
-    _write_json(temporary / COLLECTION, _collection(region, season, items, names))
+    _write_json(temporary / COLLECTION, _collection(region, season, items, names, number))
     stac_geoparquet.arrow.to_parquet(
         stac_geoparquet.arrow.parse_stac_items_to_arrow(items), temporary / "items.parquet"
     )
-    _write_tables(temporary, season, records, areas)
+    _write_tables(temporary, season, records, areas, before)
     for name, text in documents.items():
         (temporary / name).write_text(text, encoding="utf-8")
     _write_sums(temporary)
@@ -446,17 +472,61 @@ def _build(
     shutil.rmtree(older, ignore_errors=True)
 
 
+def _versions(season: Path) -> dict[int, Path]:
+    """Number -> folder of a season's releases, by the collection that each holds."""
+    found = {}
+    for path in season.glob(f"*/{COLLECTION}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            found[int(json.loads(path.read_text(encoding="utf-8"))["version"])] = path.parent
+    return found
+
+
+def _version(folder: Path) -> tuple[int, _Folder | None]:
+    """Number of a release among its season's, and the release before it.
+
+    One that is made good keeps its number, also where its collection is lost: it is the one that is missing.
+    """
+    others = _versions(folder.parent)
+    own = next((n for n, path in others.items() if path == folder), None)
+    free = (n for n in range(1, len(others) + 2) if n not in others)
+    number = own or (next(free) if folder.exists() else max(others, default=0) + 1)
+    before = others.get(number - 1)
+    return number, _Folder(before, sha256(before / SUMS)) if before and (before / SUMS).is_file() else None
+
+
+def _history(folder: Path, season: Season) -> dict[str, Any]:
+    """The catalogue of a season's releases, oldest first; ``folder`` is the one that is published."""
+    kind = "application/json"
+    return {
+        "type": "Catalog",
+        "stac_version": stac.VERSION,
+        "id": f"{folder.parent.parent.name}-{season.slug}-versions",
+        "description": f"Các lần công bố của mùa {season}. Releases of season {season}, oldest first.",
+        "links": [
+            {"rel": "root", "href": "../../../catalog.json", "type": kind},
+            {"rel": "latest-version", "href": f"./{folder.name}/{COLLECTION}", "type": kind},
+            *(
+                {"rel": "child", "href": f"./{path.name}/{COLLECTION}", "type": kind, "title": str(n)}
+                for n, path in sorted(_versions(folder.parent).items())
+            ),
+        ],
+    }
+
+
 def _links() -> list[dict[str, str]]:
     kind = "application/json"
     return [
+        {"rel": "version-history", "href": f"../{VERSIONS}", "type": kind},
         {"rel": "root", "href": "../../../../catalog.json", "type": kind},
         {"rel": "parent", "href": "./collection.json", "type": kind},
         {"rel": "collection", "href": "./collection.json", "type": kind},
     ]
 
 
-def _collection(region: str, season: Season, items: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
-    collection = stac.collection(region, season, items)
+def _collection(
+    region: str, season: Season, items: list[dict[str, Any]], names: list[str], number: int
+) -> dict[str, Any]:
+    collection = stac.collection(region, season, items) | {"version": str(number)}
     collection["links"] = [
         {"rel": "root", "href": "../../../../catalog.json", "type": "application/json"},
         {"rel": "parent", "href": "../../../../catalog.json", "type": "application/json"},
@@ -466,11 +536,16 @@ def _collection(region: str, season: Season, items: list[dict[str, Any]], names:
 
 
 def _write_tables(
-    folder: Path, season: Season, records: Sequence[Record], areas: pd.DataFrame | None
+    folder: Path,
+    season: Season,
+    records: Sequence[Record],
+    areas: pd.DataFrame | None,
+    before: pd.DataFrame | None,
 ) -> None:
     """GeoPackage with one row a product: where it is, what is mapped of it, and what is not.
 
-    Its table ``areas`` has one row a unit and indicator.
+    Its table ``areas`` has one row a unit and indicator; ``area_change`` sets it beside ``before``, the
+    areas of an earlier season as they were when this one was published.
     """
     rows = [
         {
@@ -486,11 +561,18 @@ def _write_tables(
     # GeoPackage stamps the time of writing; a fixed one keeps the same content the same bytes.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{season.end}T00:00:00.000Z"})
     try:
-        pyogrio.write_dataframe(frame, folder / "tables.gpkg", layer="products", driver="GPKG")
+        pyogrio.write_dataframe(frame, folder / TABLES, layer="products", driver="GPKG")
         if areas is not None:
-            pyogrio.write_dataframe(areas, folder / "tables.gpkg", layer="areas", driver="GPKG", append=True)
+            told = areas.assign(season=season.name, season_start=season.start.isoformat())
+            _append(told, folder / TABLES, AREAS)
+            if before is not None:
+                _append(change.between(told, before), folder / TABLES, "area_change")
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+
+
+def _append(table: pd.DataFrame, path: Path, layer: str) -> None:
+    pyogrio.write_dataframe(table, path, layer=layer, driver="GPKG", append=True)
 
 
 def _write_sums(folder: Path) -> None:

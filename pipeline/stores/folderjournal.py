@@ -1,4 +1,4 @@
-"""The journal of a folder store: ``journal.txt``, a line an entry, its hash and the entry, as ``sha256sum``
+"""The journal of a folder store: ``journals/releases.txt``, a line an entry, its hash and the entry, as ``sha256sum``
 writes hashes and names. Only ever appended to; a line that a killed process left unfinished does not count.
 
 A file store cannot know people but by the names that the operating system gives them; whoever may write
@@ -17,7 +17,7 @@ from typing import Any
 from pipeline.stores.contract import Event
 from pipeline.stores.journal import Entry, Standing, entry, replay
 
-NAME = "journal.txt"
+NAME = "journals/releases.txt"
 #: Written before readers' catalogue is replaced; what ends it is written after.
 PREPARE = "prepare"
 
@@ -55,6 +55,7 @@ class FolderJournal:
             "manifest": manifest, **more,
         }  # fmt: skip
         made = entry(known[-1] if known else None, said, dt.datetime.now(dt.UTC))
+        self.path.parent.mkdir(exist_ok=True)
         with self.path.open("ab+") as file:
             text = self.path.read_bytes()
             file.truncate(text.rfind(b"\n") + 1)

@@ -19,7 +19,7 @@ import pandas as pd
 import psycopg
 from psycopg.types.json import Jsonb
 
-from pipeline import stac, style
+from pipeline import companions, stac
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
@@ -82,37 +82,42 @@ class PostgisStore:
         return next((r for r in map(_record, rows) if _whole(r)), None)
 
     def put(self, product: Product, cog: Path) -> Record:
-        digest, size = sha256(cog), cog.stat().st_size
+        digest = sha256(cog)
         name = f"{product.key[:12]}-{digest[:12]}"
         path = (
             self.path / "products" / self.region / slug(product.season.name) / name / f"{product.id.name}.tif"
         )
-        item = stac.item(product, digest, size, str(path))
         place = (self.region, product.season.name, product.id.tile, product.id.target)
-        record = Record(product.id, product.key, digest, path, item)
         run = self.connection.execute
         with self._told():
             run("INSERT INTO phusa.root VALUES (%s) ON CONFLICT DO NOTHING", (str(self.path),))
             with self.connection.transaction():
                 run(f"SELECT pg_advisory_xact_lock_shared({repairs.FILES_LOCK})")
-                _place(record, cog)
-                known = run(f"SELECT id FROM phusa.product WHERE {_SAME}", (*place, product.key, digest))
-                row = known.fetchone()
+                row = run(
+                    f"SELECT id, item FROM phusa.product WHERE {_SAME}", (*place, product.key, digest)
+                ).fetchone()
+                known = Record(product.id, product.key, digest, path, row[1]) if row else None
+                if known and known.intact:
+                    cog.unlink()
+                else:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(cog, path)
+                    item = companions.record(product, path, digest, str(path))
+                record = known or Record(product.id, product.key, digest, path, item)
                 if row:  # its lost file or pixels were made again
                     self._restore_pixels(row[0], path)
-                else:
-                    row = (self._insert(place, record),)
+                number = row[0] if row else self._insert(place, record)
                 replaced = run(
                     "DELETE FROM phusa.product WHERE (region, season, tile, target) = (%s, %s, %s, %s) AND id <> %s "
                     "AND NOT phusa.submitted(id) RETURNING cog",
-                    (*place, row[0]),
+                    (*place, number),
                 ).fetchall()
         for (old,) in replaced:
             remove_folder(Path(old).parent)
         return record
 
     def _insert(self, place: tuple[str, ...], record: Record) -> int:
-        files = {file.name: sha256(file) for file in sorted(record.path.parent.iterdir())}
+        files = {p.name: digest for p, digest in companions.files(record.item, record.path).items()}
         row = self.connection.execute(
             "INSERT INTO phusa.product (region, season, tile, target, key, sha256, cog, item, files) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
@@ -162,7 +167,7 @@ class PostgisStore:
         areas: pd.DataFrame | None = None,
         documents: Mapping[str, str] | None = None,
     ) -> Release:
-        release = release_id(records, areas, documents)
+        release = release_id(records, areas)
         with self._told(), self.connection.transaction():
             before = self._state(season, release)
             number = self._submit(season, release, records, areas, documents or {})
@@ -302,16 +307,6 @@ def _areas(place: tuple[str, str], season: Season, release: str, areas: pd.DataF
         for row in areas.itertuples(index=False, name=None)
     )
     return json.dumps(list(rows), ensure_ascii=False, default=str)
-
-
-def _place(record: Record, cog: Path) -> None:
-    """Move a COG to its place and write what belongs beside it; files that are there and whole stay."""
-    record.path.parent.mkdir(parents=True, exist_ok=True)
-    if record.intact:
-        cog.unlink()
-    else:
-        os.replace(cog, record.path)
-    style.write(record.item, record.path)
 
 
 def remove_folder(folder: Path) -> None:

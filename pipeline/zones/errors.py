@@ -15,65 +15,21 @@ zone's area, so its interval is that of the beta distribution of the same mean a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
 from scipy.special import betaincinv
 
+from models.correlation import Correlation
 from pipeline.zones.tally import Places
 
 Floats = NDArray[np.float64]
 #: More coarse cells than this are merged two by two.
 MOST = 1500
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Of the errors of two places: (1 - nugget) exp(-distance / range_m)."""
-
-    range_m: float
-    nugget: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.range_m > 0 and 0 <= self.nugget < 1):
-            raise ValueError(f"range {self.range_m} m and nugget {self.nugget}; expected above 0, and 0 to 1")
-
-
-def fit(xy: Floats, residuals: Floats, farthest_m: float, bins: int = 15) -> Correlation:
-    """Correlation of standardised residuals (z - p) / sqrt(p (1 - p)) at places (sample, 2) in metres.
-
-    Least squares on the mean product of pairs by distance, weighted by the pairs' number. Raises
-    ValueError where there are fewer than 30 samples.
-    """
-    if len(xy) < 30:
-        raise ValueError(f"{len(xy)} samples are too few to fit a correlation; expected 30 or more")
-    distance, product = _pairs(np.asarray(xy, np.float64), residuals - residuals.mean(), farthest_m)
-    edges = np.linspace(0, farthest_m, bins + 1)
-    number = np.digitize(distance, edges) - 1
-    count = np.bincount(number, minlength=bins)[:bins]
-    sums = np.bincount(number, product, bins)[:bins]
-    far = np.bincount(number, distance, bins)[:bins]
-    use = count > 0
-    h, rho, weight = far[use] / count[use], sums[use] / count[use] / residuals.var(), np.sqrt(count[use])
-    first = farthest_m / 5
-    made = least_squares(
-        lambda v: weight * (v[0] * np.exp(-h / v[1]) - rho), [0.5, first],
-        bounds=([1e-6, farthest_m / 1000], [1, 2 * farthest_m]),
-    )  # fmt: skip
-    return Correlation(float(made.x[1]), float(np.clip(1 - made.x[0], 0, 0.999)))
-
-
-def _pairs(xy: Floats, residuals: Floats, farthest_m: float) -> tuple[Floats, Floats]:
-    i, j = np.triu_indices(len(xy), 1)
-    distance = np.hypot(*(xy[i] - xy[j]).T)
-    near = distance < farthest_m
-    return distance[near], (residuals[i] * residuals[j])[near]
 
 
 def variance(places: Places, correlation: Correlation) -> Floats:

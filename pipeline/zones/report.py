@@ -16,12 +16,12 @@ import rasterio
 import shapely
 from numpy.typing import NDArray
 
+from models.correlation import Correlation
 from models.targets import Target
 from pipeline import boundaries
 from pipeline.errors import InputError
 from pipeline.grid import SQUARE_M, to_crs, transformer
 from pipeline.zones import reference, tables
-from pipeline.zones.errors import Correlation
 from pipeline.zones.tables import UNASSIGNED, Leaves, Unit
 from pipeline.zones.tally import Source, Sums, tally
 from pipeline.zones.themes import OUTSIDE, NothingMapped, ProductSquare, Theme, theme_of
@@ -29,6 +29,8 @@ from pipeline.zones.themes import OUTSIDE, NothingMapped, ProductSquare, Theme, 
 Ints = NDArray[np.int64]
 #: Features of a file that are held at one time.
 CHUNK = 50_000
+#: Range of the errors where no model told it, and nobody states it.
+ASSUMED_RANGE_M = 5000.0
 #: What makes a parcel's key: parcel number, map sheet and commune.
 PARCEL_KEY = ("parcel", "sheet", "commune")
 
@@ -42,8 +44,11 @@ class Counted:
     resolution_m: int
 
     @classmethod
-    def of(cls, target: Target, cogs: Sequence[Path]) -> Counted:
-        """Raises InputError where there is no product or one cannot be counted."""
+    def of(cls, target: Target, cogs: Sequence[Path], mask_version: str = "") -> Counted:
+        """``mask_version`` of the farmland mask that they were made with, "" where there was none.
+
+        Raises InputError where there is no product or one cannot be counted.
+        """
         if not cogs:
             raise InputError(f"target {target.name} has no published product")
         with rasterio.open(cogs[0]) as file:
@@ -51,8 +56,23 @@ class Counted:
         squares = tuple(ProductSquare(cog, theme) for cog in sorted(cogs))
         if len(sizes := {s.resolution_m for s in squares}) > 1:
             raise InputError(f"products of {target.name} have cells of {sorted(sizes)} m; expected one size")
-        theme = replace(theme, simulated=any(s.simulated for s in squares))
+        simulated = any(s.simulated for s in squares)
+        theme = replace(theme, simulated=simulated, mask_version=mask_version)
         return cls(theme, squares, squares[0].resolution_m)
+
+    def correlation(self, stated_km: float | None = None) -> Correlation:
+        """How far the errors go together: as stated, else as the products' models tell, else assumed.
+
+        The nugget of samples is mostly the laboratory's and no error of the map, so nothing is taken off
+        for it: intervals are too wide before they are too narrow. Of several models the longest range
+        holds.
+        """
+        if stated_km is not None:
+            return Correlation(1000 * stated_km)
+        told = [s.error_range_m for s in self.squares]
+        if all(t is not None for t in told):
+            return Correlation(max(t for t in told if t is not None), basis="estimated")
+        return Correlation(ASSUMED_RANGE_M, basis="assumed")
 
     def sources(self, polygons: NDArray[np.object_]) -> Iterator[Source]:
         """The products, then the squares that the polygons reach beyond them."""

@@ -17,16 +17,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from models.correlation import Correlation
 from pipeline.zones import errors
-from pipeline.zones.errors import Correlation
 from pipeline.zones.kernels import FULL, Ints
+from pipeline.zones.rounding import MM2, apportion, controlled
 from pipeline.zones.tally import BASE, Places, Sums
 from pipeline.zones.themes import MASKED, OUTSIDE, UNKNOWN, UNMAPPED, Theme
 
 Floats = NDArray[np.float64]
-_MM2 = 1_000_000
 #: Level of the row of what lies in no zone.
 UNASSIGNED = "unassigned"
+_BASIS_VI = {"stated": "do người dùng nêu", "estimated": "ước lượng từ mẫu để riêng", "assumed": "giả định"}
 LEVELS_VI = {
     "commune": "xã", "province": "tỉnh", "region": "vùng", "nation": "toàn bộ", UNASSIGNED: "chưa thuộc đơn vị nào",
     "zone": "thửa/vùng",
@@ -44,32 +45,43 @@ class Leaves:
 
     @classmethod
     def agreeing(cls, sums: Sums) -> Leaves:
-        """Rounded so that the zones of each class sum to the rounded exact total of that class."""
-        classes = [_apportion(sums.high[0][:, k], sums.low[0][:, k], FULL) for k in range(sums.classes[0])]
+        """Rounded so that the zones of a class sum to its rounded total, and the classes of a zone to its own.
+
+        What is outside, masked and land is rounded before the land is divided: these do not depend on the
+        theme, so a unit has one area of land in the tables of every theme.
+        """
+        classes = _agreeing(sums.high[0], sums.low[0])
         expected = [
-            _apportion(sums.weight_high[:, k], sums.weight_low[:, k], BASE) for k in range(sums.weighted)
+            apportion(sums.weight_high[:, k], sums.weight_low[:, k], BASE) for k in range(sums.weighted)
         ]
         empty = np.zeros((sums.zones, 0), np.int64)
-        return cls(np.column_stack(classes), np.column_stack(expected) if expected else empty)
+        return cls(classes, np.column_stack(expected) if expected else empty)
 
     @classmethod
     def each(cls, sums: Sums) -> Leaves:
         """Each zone rounded for itself, its classes so that they sum to its rounded area."""
-        whole, rest = sums.high[0] // _MM2, sums.high[0] % _MM2
-        more = (rest.sum(axis=1) + _MM2 // 2) // _MM2
+        whole, rest = sums.high[0] // MM2, sums.high[0] % MM2
+        more = (rest.sum(axis=1) + MM2 // 2) // MM2
         place = np.argsort(np.argsort(-rest, axis=1, kind="stable"), axis=1, kind="stable")
-        return cls(whole + (place < more[:, None]), (sums.weight_high + _MM2 // 2) // _MM2)
+        return cls(whole + (place < more[:, None]), (sums.weight_high + MM2 // 2) // MM2)
 
 
-def _apportion(high: Ints, low: Ints, base: int) -> Ints:
-    """Areas of high + low / base mm2 (zone,) in whole m2 by largest remainder; ties go to earlier zones."""
-    whole, rest = high // _MM2, high % _MM2
-    total = sum(int(r) for r in rest) * base + sum(int(v) for v in low)
-    more = (2 * total + _MM2 * base) // (2 * _MM2 * base)
-    order = np.argsort(-(rest + low / base), kind="stable")
-    whole = whole.copy()
-    whole[order[:more]] += 1
-    return np.asarray(whole, np.int64)
+def _agreeing(high: Ints, low: Ints) -> Ints:
+    unseen = [apportion(high[:, k], low[:, k], FULL) for k in (OUTSIDE, MASKED)]
+    high, low = high[:, MASKED + 1 :], low[:, MASKED + 1 :]
+    return np.column_stack([*unseen, _divided(high, low, apportion(*_carried(high, low), FULL))])
+
+
+def _divided(high: Ints, low: Ints, zones: Ints) -> Ints:
+    """Classes (zone, class) that sum to ``zones``, and to their own rounded totals."""
+    totals = apportion(*_carried(high.T, low.T), FULL, int(zones.sum()))
+    return controlled(high, low, FULL, zones, totals)
+
+
+def _carried(high: Ints, low: Ints) -> tuple[Ints, Ints]:
+    """Sums over the last axis, the low part below FULL again."""
+    more = low.sum(axis=-1)
+    return high.sum(axis=-1) + more // FULL, more % FULL
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +143,9 @@ def note(theme: Theme, correlation: Correlation) -> str:
     parts = [
         "SIMULATED - dữ liệu mô phỏng" if theme.simulated else "",
         "ngưỡng phân loại chưa được xác minh" if theme.target.status == "unverified" else "",
-        f"khoảng 95 %: sai số tương quan exp(-d / {_vi(correlation.range_m / 1000)} km){nugget}"
+        f"mặt nạ đất nông nghiệp: {theme.mask_version}" if theme.mask_version else "",
+        f"khoảng 95 %: sai số tương quan exp(-d / {_vi(round(correlation.range_m / 1000, 2))} km){nugget}"
+        f" ({_BASIS_VI[correlation.basis]})"
         if theme.probable
         else f"không có khoảng tin cậy: bản đồ thiếu lớp {', '.join(theme.missing)}",
     ]

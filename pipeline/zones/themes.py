@@ -56,6 +56,8 @@ class Theme:
     probable: tuple[str, ...]
     """Measures whose probability the products hold."""
     simulated: bool = False
+    mask_version: str = ""
+    """Of the farmland mask; "" where there is none."""
 
     @property
     def class_count(self) -> int:
@@ -157,6 +159,8 @@ class ProductSquare:
             self.window = column, column + file.width, row, row + file.height
             self.value = "class" if theme.target.kind == "class" else "estimate"
             self.simulated = "PHUSA_SIMULATED" in file.tags()
+            told = file.tags().get("PHUSA_ERROR_RANGE_M")
+            self.error_range_m = float(told) if told else None
             tags = file.tags(self.bands["class"]) if "class" in self.bands else {}
         self.resolution_m = round(resolution)
         per = SQUARE_M // self.resolution_m

@@ -16,7 +16,7 @@ from products import SEASON, areas, make
 from psycopg.types.json import Jsonb
 from support import Phusa
 
-from pipeline import stac
+from pipeline import companions, stac
 from pipeline.errors import InputError
 from pipeline.files import sha256
 from pipeline.stores import address, integrity, repairs, rights, schema, wkb
@@ -199,7 +199,7 @@ def _as_version_2(connection: psycopg.Connection, tmp_path: Path, fill: float) -
     cog.rename(path)
     digest = sha256(path)
     record = Record(
-        product.id, product.key, digest, path, stac.item(product, digest, path.stat().st_size, str(path))
+        product.id, product.key, digest, path, companions.record(product, path, digest, str(path))
     )
     row = connection.execute(
         "INSERT INTO phusa.product (region, season, tile, target, key, sha256, cog, item) "

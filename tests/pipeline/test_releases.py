@@ -474,7 +474,7 @@ def test_a_folder_journal_tells_what_was_altered(tmp_path: Path) -> None:
     catalog = (tmp_path / "store" / "catalog.json").read_bytes()
     old = store.published(SEASON)[0].path
     store.publish(SEASON, [store.put(*make(tmp_path, fill=9))])
-    journal = tmp_path / "store" / "journal.txt"
+    journal = tmp_path / "store" / "journals" / "releases.txt"
     text = journal.read_bytes()
     assert store.verify(kept) == []
 
@@ -494,7 +494,7 @@ def test_a_folder_journal_tells_what_was_altered(tmp_path: Path) -> None:
     journal.write_bytes(text + b"0000  {half a li")  # a killed writer's
     assert told() == ""
     journal.unlink()
-    assert "journal.txt: missing" in told()
+    assert "releases.txt: missing" in told()
     assert "cut off" in told(kept)
     journal.write_bytes(text)
     old.unlink()
@@ -535,7 +535,7 @@ def test_a_folder_publication_may_die_anywhere(
 def test_a_folder_store_from_before_the_journal_gets_one(tmp_path: Path) -> None:
     store = open_store(FolderSettings(kind="folder", path=tmp_path / "store"), "delta")
     release = store.publish(SEASON, [store.put(*make(tmp_path))])
-    (tmp_path / "store" / "journal.txt").unlink()
+    (tmp_path / "store" / "journals" / "releases.txt").unlink()
     assert "publish any season again" in "".join(store.verify())
     assert not store.publish(SEASON, release.records).changed
     assert store.verify() == []

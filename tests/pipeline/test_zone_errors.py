@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import beta, norm
 
+from models import correlation, folds
+from models.correlation import Correlation
 from pipeline.zones import errors
-from pipeline.zones.errors import Correlation
 from pipeline.zones.tally import Places
 
 SIDE = 500.0
@@ -97,7 +102,7 @@ def test_intervals_of_communes_cover_the_truth_at_their_level() -> None:
         chosen = rng.choice(n * n, 500, replace=False)
         pc, zc = p.ravel()[chosen], truth.ravel()[chosen]
         xy = np.column_stack([x.ravel()[chosen], y.ravel()[chosen]])
-        fitted = errors.fit(xy, (zc - pc) / np.sqrt(pc * (1 - pc)), 12_000)
+        fitted = correlation.fit(xy, (zc - pc) / np.sqrt(pc * (1 - pc)), 12_000)
         spread = np.sqrt(p * (1 - p)) * cell**2
         for i in range(0, n, commune):
             for j in range(0, n, commune):
@@ -123,9 +128,31 @@ def test_a_range_that_was_planted_is_found_again() -> None:
     for layer in r:
         chosen = rng.choice(64 * 64, 600, replace=False)
         xy = np.column_stack([x.ravel()[chosen], y.ravel()[chosen]])
-        found.append(errors.fit(xy, layer.ravel()[chosen] / layer.std(), 3000).range_m)
+        found.append(correlation.fit(xy, layer.ravel()[chosen] / layer.std(), 3000).range_m)
     assert np.median(found) == pytest.approx(600, rel=0.5)
     with pytest.raises(ValueError, match="29 samples are too few"):
-        errors.fit(xy[:29], np.arange(29.0), 3000)
+        correlation.fit(xy[:29], np.arange(29.0), 3000)
     with pytest.raises(ValueError, match="range 0"):
         Correlation(0)
+
+
+def test_what_a_card_says_of_errors_follows_the_samples() -> None:
+    from models.samples import SampleTable
+
+    def table(lon: np.ndarray, lat: np.ndarray) -> SampleTable:
+        frame = pd.DataFrame({"lon": lon, "lat": lat})
+        return cast(SampleTable, SimpleNamespace(frame=frame))
+
+    rng = np.random.default_rng(2)
+    lon, lat = rng.uniform(105, 106, 600), rng.uniform(9, 10, 600)
+    places = folds.on_globe(lon, lat)
+    far = np.linalg.norm(places[:, None] - places[None], axis=2)
+    rough = np.linalg.cholesky(np.exp(-far / 8000) + 0.3 * np.eye(600)) @ rng.standard_normal(600)
+    found = correlation.of_left_out(table(lon, lat), rough)
+    assert found is not None
+    assert 4000 < found["range_m"] < 16_000
+    assert 0.05 < found["nugget"] < 0.5
+    assert found["samples"] == 600
+    assert correlation.of_left_out(table(lon, lat), np.r_[rough[:29], np.full(571, np.nan)]) is None
+    assert correlation.of_left_out(table(lon, lat), np.zeros(600)) is None
+    assert correlation.of_left_out(table(lon * 0 + 105, lat * 0 + 9), rough) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ import pyproj
 import pytest
 import rasterio
 import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import Phusa
 
+from models.correlation import Correlation
 from pipeline import boundaries, production
 from pipeline.config import Config
 from pipeline.errors import InputError
 from pipeline.stores import open_store
-from pipeline.zones import report, tables, themes
-from pipeline.zones.errors import Correlation
+from pipeline.zones import change, report, rounding, tables, themes
 from pipeline.zones.report import CHUNK
+from pipeline.zones.tally import Sums
 
 BOX = (106.30, 9.60, 106.36, 9.65)
 NEW, OLD = dt.date(2025, 8, 1), dt.date(2025, 4, 30)
@@ -173,7 +177,9 @@ def test_every_figure_has_its_interval_and_unknown_share(folder: Path) -> None:
     assert made["unknown_percent"].notna().all()
     assert (
         made["note"]
-        .eq("ngưỡng phân loại chưa được xác minh; khoảng 95 %: sai số tương quan exp(-d / 2 km)")
+        .eq(
+            "ngưỡng phân loại chưa được xác minh; khoảng 95 %: sai số tương quan exp(-d / 2 km) (do người dùng nêu)"
+        )
         .all()
     )
 
@@ -325,7 +331,12 @@ def test_areas_are_published_with_the_season(folder: Path, tmp_path: Path, dsn: 
     table = pyogrio.read_dataframe(release.records[0].path.parent / "tables.gpkg", layer="areas")
     assert len(table) == len(found)
     assert list(table["code"]) == list(found["code"])
+    assert set(table["season_start"]) == {mapped.SEASON.start.isoformat()}
     assert store.verify() == []
+    later = type(mapped.SEASON)("2026-dry", dt.date(2026, 1, 1), dt.date(2026, 4, 30))
+    grown = store.publish(later, release.records, found.assign(expected_m2=found["expected_m2"] * 2))
+    told = pyogrio.read_dataframe(grown.records[0].path.parent / "tables.gpkg", layer="area_change")
+    assert set(told["season_before"]) == {"2025-dry"}
 
     from pipeline.stores import PostgisSettings
     from pipeline.stores.postgis import PostgisStore
@@ -349,4 +360,80 @@ def test_areas_are_published_with_the_season(folder: Path, tmp_path: Path, dsn: 
     assert now == 2 * old
     assert change == old
     assert low < change < high
+    own = told[(told["code"] == CODES[0]) & (told["indicator"] == "above_4")].iloc[0]
+    assert own["change_m2"] == change
+    assert own["change_lower_m2"] == pytest.approx(low, abs=1)
+    assert own["change_upper_m2"] == pytest.approx(high, abs=1)
     database.close()
+
+
+def test_change_needs_the_same_units_and_two_intervals() -> None:
+    now = pd.DataFrame(
+        {
+            "target": "s", "units_of": "2025-08-01", "level": "commune", "code": ["1", "2", "3"],
+            "name": "x", "indicator": "above_4", "season": "b", "unknown_percent": 0.0, "note": "",
+            "map_m2": [10, 20, 30], "expected_m2": pd.array([100, None, 90], dtype="Int64"),
+            "lower_m2": pd.array([70, None, 80], dtype="Int64"),
+            "upper_m2": pd.array([140, None, 95], dtype="Int64"),
+        }
+    )  # fmt: skip
+    before = now.assign(season="a", expected_m2=pd.array([60, 10, 40], dtype="Int64"))
+    before["lower_m2"], before["upper_m2"] = before["expected_m2"] - 5, before["expected_m2"] + 40
+    made = change.between(now, before.iloc[:2])
+    assert made["change_m2"].tolist()[0] == 40
+    assert made["change_lower_m2"].iloc[0] == 40 - 50  # hypot(30, 40)
+    assert made["change_upper_m2"].iloc[0] == 40 + 41  # hypot(40, 5), and a whole metre more
+    assert made["change_m2"].isna().tolist() == [False, True, True]
+    assert made["season_before"].isna().tolist() == [False, False, True]
+    other = change.between(now, before.assign(units_of="2025-01-01"))
+    assert other["change_m2"].isna().all()
+    assert other["map_m2_before"].tolist() == [10, 20, 30]
+
+
+def test_the_interval_stands_on_what_the_products_say(folder: Path) -> None:
+    season = counted(folder)
+    assert (season.correlation().basis, season.correlation().range_m) == ("assumed", 5000)
+    assert season.correlation(3).basis == "stated"
+    for k, square in enumerate(season.squares):
+        square.error_range_m = 1200.0 - k
+    found = season.correlation()
+    assert (found.basis, found.range_m) == ("estimated", 1200)
+    assert "ước lượng từ mẫu để riêng" in tables.note(season.theme, found)
+    assert "mặt nạ đất nông nghiệp: 2025" in tables.note(replace(season.theme, mask_version="2025"), found)
+
+
+ROUNDED = 200
+
+
+@settings(max_examples=ROUNDED, deadline=None)
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.lists(
+            st.lists(st.one_of(st.just(0), st.integers(1, 5_000_000)), min_size=5, max_size=5),
+            min_size=n, max_size=n,
+        )
+    )
+)  # fmt: skip
+def test_rounding_keeps_both_margins_and_moves_no_entry_far(values: list[list[int]]) -> None:
+    high = np.array(values, np.int64)
+    low = np.zeros_like(high)
+    sums = Sums(len(high), (5,), 0)
+    sums.high[0], sums.low[0] = high, low
+    made = tables.Leaves.agreeing(sums).classes
+    assert (made >= 0).all()
+    assert (made[high == 0] == 0).all()
+    assert (abs(made - high / 1e6) < 3).all()
+    land = rounding.apportion(high[:, 2:].sum(axis=1), low[:, 0], 1)
+    assert made[:, 2:].sum() == land.sum() == (2 * int(high[:, 2:].sum()) + 1_000_000) // 2_000_000
+    # two themes divide the same land differently, and it stays the same land
+    merged = Sums(len(high), (4,), 0)
+    merged.high[0] = np.column_stack([high[:, :3], high[:, 3:].sum(axis=1)])
+    merged.low[0] = low[:, :4]
+    other = tables.Leaves.agreeing(merged).classes
+    assert other[:, :2].tolist() == made[:, :2].tolist()
+    off = abs(other[:, 2:].sum(axis=1) - made[:, 2:].sum(axis=1))
+    assert off.max() <= 1
+    # the national figure of a class does not hang on the units
+    alone = Sums(1, (5,), 0)
+    alone.high[0], alone.low[0] = high.sum(axis=0)[None], low[:1]
+    assert abs(tables.Leaves.agreeing(alone).classes[0] - made.sum(axis=0)).max() <= 0
