@@ -236,7 +236,7 @@ def _bare(value: Any) -> Any:
     """A record as pgSTAC gives it back: without nulls, and links are its own affair."""
     if isinstance(value, dict):
         return {k: _bare(v) for k, v in value.items() if k != "links" and v is not None}
-    return value
+    return [_bare(v) for v in value] if isinstance(value, list) else value
 
 
 def _triggers(connection: psycopg.Connection) -> Iterator[str]:

@@ -34,6 +34,16 @@ RELATIONS: dict[str, dict[str, str]] = {
     "area_now": _ALL,
     "history": _ALL,
     "release_period": _ALL,
+    "licence": _ALL,
+    "province_right": {},
+    "observation": _ALL,
+    "plot": _ALL,  # rows by policy: whom their licence or province lets see them
+    "specimen": _ALL,
+    "result": _ALL,
+    "sample": _ALL,
+    "sample_statistics": _ALL,
+    "run": _ALL,
+    "ledger": _ALL,
 }
 
 #: Function -> who may call it; one that is not named here is for the owner and the triggers only.
@@ -44,6 +54,8 @@ FUNCTIONS: dict[str, tuple[str, ...]] = {
     "relist": (PUBLISHER, REVIEWER),
     "withdraw": (PUBLISHER, REVIEWER),
     "submitted": (PUBLISHER, REVIEWER),
+    "import_samples": (PUBLISHER,),
+    "may_locate": (PUBLISHER, REVIEWER, READER),
     "published_on": (PUBLISHER, REVIEWER, READER),
     "value": (PUBLISHER, REVIEWER, READER),
     "value_on": (PUBLISHER, REVIEWER, READER),

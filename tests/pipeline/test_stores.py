@@ -74,6 +74,7 @@ def test_a_map_of_classes_opens_in_its_colours(store: Store, tmp_path: Path) -> 
     for code, colour in expected.items():
         assert "#{:02x}{:02x}{:02x}".format(*shown[code][:3]) == colour.lower()
         assert shown[code][3] == 255
+    assert store.verify() == []
     assert "Thoái hóa nặng (Heavy)" in classes.with_name(f"{classes.name}.aux.xml").read_text(
         encoding="utf-8"
     )
