@@ -20,6 +20,7 @@ from pipeline.cli import shell
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
+from pipeline.cli.mosaic import mosaic_
 from pipeline.cli.report import report
 from pipeline.cli.shell import Result, command
 from pipeline.cli.zones import zones
@@ -307,6 +308,7 @@ def verify(config: Path) -> Result:
 main.add_command(zones)
 main.add_command(forecast_)
 main.add_command(report)
+main.add_command(mosaic_)
 
 
 @main.group()
