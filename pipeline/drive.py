@@ -20,6 +20,7 @@ from pipeline.mapping import BlockTask
 from pipeline.plan import TilePlan, block_key
 from pipeline.product import Product, bands_of
 from pipeline.runner import Call, Flow, Outcome
+from pipeline.scenes import Scenes
 from pipeline.stack import Loss
 from pipeline.stores import Record, Store
 
@@ -50,6 +51,8 @@ class MapReport:
     """Blocks that this run mapped; the others were stored."""
     left_blocks: list[str] = field(default_factory=list)
     """Blocks that the budget did not reach."""
+    scenes: Scenes | None = None
+    """What was read, and what the guard refused."""
 
     @property
     def left(self) -> int:

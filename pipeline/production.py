@@ -11,7 +11,7 @@ import pandas as pd
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import blocks, blocktable, boundaries, driverlock, forecast, journal, ledger, losses
+from pipeline import blocks, blocktable, boundaries, driverlock, forecast, journal, ledger, looks, losses
 from pipeline.config import Config
 from pipeline.drive import Budget, Drive, MapReport, Places, Progress
 from pipeline.errors import InputError, IntegrityError, PhusaError
@@ -55,6 +55,8 @@ def _map(
     progress: Progress, budget: Budget, listeners: Sequence[Listener],
 ) -> MapReport:  # fmt: skip
     work = work_folder(store.path, store.region)
+    verdicts = work / "looks" / f"{season.slug}.json"
+    found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
     plans = plan(config, season, found, bundles)
     waiting, skipped = _missing(plans, store)
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
@@ -80,7 +82,7 @@ def _map(
             blocks.prune(here, (path for _, path in paths.values()), [b.target.name for b in bundles])
         _tabulate(work, season, plans, paths, report)
     finally:
-        report.skipped = skipped
+        report.skipped, report.scenes = skipped, found
         replace(state, failed=tuple(report.failed)).write(work, season)
         log.tell("end", state=end, computed=len(report.computed), skipped=len(skipped), left=report.left)
         log.close()

@@ -15,8 +15,19 @@ from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from models.samples import SampleTable
-from pipeline import catalog, featurefiles, learning, losses, production, runner, yamlfile
+from pipeline import (
+    admission,
+    catalog,
+    featurefiles,
+    importreport,
+    learning,
+    losses,
+    production,
+    runner,
+    yamlfile,
+)
 from pipeline.cli import shell
+from pipeline.cli.explain import drivers, explain
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
@@ -91,7 +102,11 @@ def scenes(config: Path, season: str, out: Path, refresh: bool) -> Result:
 @click.argument("files", type=_PATH, nargs=-1)
 @click.option("--season", help="Season of FILES that the config does not name.")
 @click.option("--out", type=_PATH, required=True, help="Parquet table, ready to train on.")
-@click.option("--report", type=_PATH, help="JSON report of every refused row.")
+@click.option(
+    "--report",
+    type=_PATH,
+    help="JSON report of every mended or refused row; a page for readers beside it (.html).",
+)
 @_scheduler
 @command
 def samples(
@@ -102,14 +117,13 @@ def samples(
     entries = _sample_files(settings, files, season)
     with runner.cluster(scheduler) as client:
         gathered = learning.gather(settings, client, entries)
-    if report:
-        write_aside(report, json_text(gathered.report))
+    page = importreport.write(report, gathered.report) if report else None
     if gathered.table is None:
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
     losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
     write_table(gathered.table, out)
-    counts = {k: v for k, v in gathered.report.items() if k != "refusals"}
-    where = {"report": str(report.resolve())} if report else {}
+    counts = {k: v for k, v in gathered.report.items() if k not in ("refusals", "mends", "files")}
+    where = {"report": str(report.resolve()), "page": str(page)} if report else {}
     return {"out": str(out.resolve()), **where, **counts}
 
 
@@ -118,22 +132,27 @@ def samples(
 @_target
 @click.option("--samples", "table", type=_PATH, required=True, help="Table made by `phusa samples`.")
 @click.option("--out", type=_PATH, help="Folder for the trained model; in the store if absent.")
+@click.option(
+    "--champion", type=_PATH, help="Model that the new one must be better than; that in --out if absent."
+)
+@click.option(
+    "--force", is_flag=True, help="Replace the champion by a model that is not better; the card tells."
+)
 @command
-def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
-    """Train the model of one target."""
+def train(
+    config: Path, target: str, table: Path, out: Path | None, champion: Path | None, force: bool
+) -> Result:
+    """Train the model of one target. Refused (exit 3) where it misses its gate or is no better than the
+    model that it would replace; then nothing is written."""
     settings = Config.read(config)
-    out = out or learning.bundle_folder(_work(settings), settings.target(target).name)
-    bundle = learning.fit(read_table(table), settings.target(target), settings.region.geometry)
-    try:
-        bundle.save(out)
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from None
-    return {
-        "target": target,
-        "bundle": str(out.resolve()),
-        "digest": bundle.digest,
-        "card": dict(bundle.card),
-    }
+    theme, rows = settings.target(target), read_table(table)
+    own = learning.bundle_folder(_work(settings), theme.name) if out is None else out
+    rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
+    bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
+    bundle = admission.challenge(bundle, rows, rival, champion is not None, force)
+    admission.save(bundle, own, settings.region.geometry)
+    card = {name: value for name, value in bundle.card.items() if name != "rows"}
+    return {"target": target, "bundle": str(own.resolve()), "digest": bundle.digest, "card": card}
 
 
 @main.command()
@@ -181,7 +200,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
         "files": [str(f.resolve()) for f in made.files],
         "loss_percent": made.loss_percent,
         "lost": made.lost,
-        **_scene_counts(found),
+        **_scene_counts(made.scenes),
     }
 
 
@@ -307,6 +326,8 @@ def verify(config: Path) -> Result:
 
 main.add_command(zones)
 main.add_command(forecast_)
+main.add_command(explain)
+main.add_command(drivers)
 main.add_command(report)
 main.add_command(mosaic_)
 
@@ -353,7 +374,10 @@ def _run(
                 models, table, _ = learning.train_all(settings, client, _work(settings))
                 scores = _scores(settings, client, models, table)
             report = _mapped(settings, when, found, models, store, client, limits)
-        result = _map_result(settings, season, report) | {"scores": scores, **_scene_counts(found)}
+        result = _map_result(settings, season, report) | {
+            "scores": scores,
+            **_scene_counts(report.scenes or found),
+        }
         if not report.failed and not report.left:
             release = production.publish(settings, when, store)
             result |= _release_result(store, release)
@@ -374,7 +398,7 @@ def _scores(
     settings: Config, client: Client, models: Sequence[ModelBundle], table: SampleTable
 ) -> dict[str, Any]:
     """Target name -> scores of its model, by cross-validation and on the reference samples."""
-    reference = learning.reference(settings, client, models[0].spec, table)
+    reference = learning.reference(settings, client, table.spec, table)
     scores: dict[str, Any] = {}
     for model in models:
         area = settings.region.geometry
@@ -396,22 +420,17 @@ def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -
         if not settings.samples:
             raise InputError("no sample file is given, and the config has no samples")
         return list(settings.samples)
-    named = {entry.file.resolve(): entry for entry in settings.samples}
-    entries = []
+    stated = [*settings.samples, *([settings.evaluate_on] if settings.evaluate_on else [])]
+    entries: list[SampleFile] = []
     for file in files:
-        entry = named.get(file.resolve())
-        if season:
-            entries.append(
-                SampleFile(file=file.resolve(), season=season, columns=entry.columns if entry else {})
-            )
-        elif entry:
-            entries.append(entry)
-        elif len(settings.seasons) == 1:
-            entries.append(SampleFile(file=file.resolve(), season=next(iter(settings.seasons))))
-        else:
-            raise InputError(
-                f"{file}: of which season? Name it by --season, or list the file in samples; known: {', '.join(settings.seasons)}"
-            )
+        known = [entry for entry in stated if entry.file == file.resolve()]
+        if known and season:
+            entries.append(known[0].model_copy(update={"season": season}))
+        elif known:
+            entries += known
+        else:  # of several seasons, each row goes by its date
+            only = next(iter(settings.seasons)) if len(settings.seasons) == 1 else ""
+            entries.append(SampleFile(file=file.resolve(), season=season or only))
     return entries
 
 
