@@ -20,7 +20,7 @@ _FINE = {"blue", "green", "red", "nir"}
 #: Bytes of one number as it is delivered.
 _NUMBER = {OPTICAL: 2, RADAR: 4, DEM: 4}
 #: What a process holds besides a block: the interpreter, libraries, compiled kernels.
-PROCESS_BYTES = 400e6
+PROCESS_BYTES = 600e6
 
 
 @dataclass(frozen=True)

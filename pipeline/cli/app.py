@@ -32,6 +32,7 @@ from pipeline.cli.explain import drivers, explain
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
+from pipeline.cli.mosaic import mosaic_
 from pipeline.cli.releases import history, journal, review, verify, withdraw
 from pipeline.cli.report import report
 from pipeline.cli.shell import Result, command
@@ -317,6 +318,7 @@ main.add_command(forecast_)
 main.add_command(explain)
 main.add_command(drivers)
 main.add_command(report)
+main.add_command(mosaic_)
 main.add_command(db)
 for step in (review, withdraw, history, verify, journal):
     main.add_command(step)
