@@ -19,6 +19,7 @@ from pipeline import (
     driverlock,
     forecast,
     journal,
+    layers,
     ledger,
     looks,
     losses,
@@ -69,7 +70,8 @@ def _map(
     work = work_folder(store.path, store.region)
     verdicts = work / "looks" / f"{season.slug}.json"
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
-    plans = plan(config, season, found, bundles)
+    own = layers.prepare(config, found, [b.spec for b in bundles], work)
+    plans = plan(config, season, found, bundles, own)
     waiting, skipped = _missing(plans, store)
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())

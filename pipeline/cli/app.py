@@ -411,7 +411,7 @@ def _scene_list(settings: Config, season: Season, path: Path | None, specs: Sequ
     if path is None:
         return catalog.search(settings.sources, season, settings.region.geometry)
     found = Scenes.read(path)
-    found.need(season, sorted({BANDS[band] for spec in specs for band in spec.bands}))
+    found.need(season, sorted({BANDS[band] for spec in specs for band in spec.bands if band in BANDS}))
     return found
 
 
