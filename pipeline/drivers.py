@@ -20,13 +20,14 @@ from models.bundle import ModelBundle
 from models.explain import explain
 from pipeline import losses, mapping, product, runner
 from pipeline.config import Config
+from pipeline.drive import Progress
 from pipeline.errors import InputError, PhusaError
 from pipeline.files import json_text, scratch_folder, write_aside
 from pipeline.grid import Tile, lonlat_box, tiles
 from pipeline.load import load
 from pipeline.mapping import BlockTask
 from pipeline.plan import block_tasks
-from pipeline.production import Progress, silent
+from pipeline.production import silent
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.stack import Loss

@@ -22,6 +22,7 @@ from pipeline.load import load
 from pipeline.raster import read_onto
 from pipeline.scenes import Scene
 from pipeline.stack import Loss, Stack
+from pipeline.stages import stage
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _result(
 def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:
     used = {band for spec in specs for band in spec.bands}
     bands = [band for band in BANDS if band in used]
-    return load(task.scenes, task.geobox, bands, task.dilate_m, task.name)
+    with stage("load"):
+        return load(task.scenes, task.geobox, bands, task.dilate_m, task.name)
 
 
 def reasons(
