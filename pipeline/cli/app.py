@@ -30,6 +30,7 @@ from pipeline.cli import shell
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
+from pipeline.cli.nextsamples import next_samples
 from pipeline.cli.shell import Result, command
 from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
@@ -326,6 +327,7 @@ def verify(config: Path) -> Result:
 
 main.add_command(zones)
 main.add_command(forecast_)
+main.add_command(next_samples)
 
 
 @main.group()
