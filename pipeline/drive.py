@@ -49,10 +49,15 @@ class MapReport:
     losses: list[Loss] = field(default_factory=list)
     blocks: int = 0
     """Blocks that this run mapped; the others were stored."""
-    left: int = 0
+    left_blocks: list[str] = field(default_factory=list)
     """Blocks that the budget did not reach."""
     scenes: Scenes | None = None
     """What was read, and what the guard refused."""
+
+    @property
+    def left(self) -> int:
+        """How many blocks the budget did not reach."""
+        return len(self.left_blocks)
 
     @property
     def records(self) -> list[Record]:
@@ -205,7 +210,11 @@ class Drive:
         threads = sum(self.client.ncores().values())
         at_once = runner.slots(self.client, peak)
         limit = at_once if at_once < threads else runner.AHEAD * threads
-        amount = work.total(amounts.values())
+        amount = work.total(amounts.values()) + work.of_products(
+            (p.geobox.shape.x * p.geobox.shape.y, len(p.bands))
+            for tile in self.tiles.values()
+            for p in tile.plan.products
+        )
         processes = len(self.client.scheduler_info(n_workers=-1)["workers"])
         said = self.learnt.forecast(amount, threads, processes)
         self.journal.tell(
@@ -290,7 +299,7 @@ class Drive:
             tile = self.tiles[call.task.name.partition("/")[0]]
             tile.missing -= 1
             tile.left.append(call.task.task)
-            self.report.left += 1
+            self.report.left_blocks.append(call.task.name)
             if not tile.missing:
                 self._assemble(flow, tile)
 

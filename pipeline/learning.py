@@ -273,6 +273,6 @@ def train_all(
     bundles = []
     for target in config.targets:
         bundle = admission.admit(fit(gathered.table, target, config.region.geometry), gathered.table)
-        bundle.save(bundle_folder(work, target.name))
+        admission.save(bundle, bundle_folder(work, target.name), config.region.geometry)
         bundles.append(bundle)
     return bundles, gathered.table, gathered.report

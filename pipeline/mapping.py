@@ -74,7 +74,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     failed = np.zeros(task.geobox.shape.yx, np.bool_)
     for bundle in bundles:
         cube = stack.features(bundle.spec, task.until)
-        reason = _reasons(task, stack, bundle, cube)
+        reason = reasons(task, stack, bundle, cube)
         cube[:, reason != product.MAPPED] = np.nan
         failed |= reason == product.FAILED
         layers: dict[str, NDArray[Any]] = dict(bundle.predict(cube))
@@ -108,7 +108,7 @@ def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:
         return load(task.scenes, task.geobox, bands, task.dilate_m, task.name)
 
 
-def _reasons(
+def reasons(
     task: BlockTask, stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32]
 ) -> NDArray[np.int16]:
     """Reason code of each pixel, (y, x).

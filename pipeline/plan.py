@@ -22,7 +22,7 @@ from pipeline.order import along_curve
 from pipeline.product import Product, ProductId
 from pipeline.scenes import Scenes
 from pipeline.season import Season
-from pipeline.work import PROCESS_BYTES, Work, of_block, peak_bytes, total
+from pipeline.work import PROCESS_BYTES, Work, of_block, of_products, peak_bytes, total
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,13 @@ def amounts(config: Config, season: Season, found: Scenes) -> Amounts:
         for task in block_tasks(config, season, tile, found.meeting(lonlat_box(tile.geobox)))
     ]
     peak = max(peak_bytes(task, specs, layers) for task in tasks) + PROCESS_BYTES
-    return Amounts(len(tiles_here), len(tasks), total(of_block(t, specs, layers) for t in tasks), peak)
+    cogs = of_products(
+        (t.geobox.shape.x * t.geobox.shape.y, len(product.bands_of(target)))
+        for t in tiles_here
+        for target in config.targets
+    )
+    blocks_work = total(of_block(t, specs, layers) for t in tasks)
+    return Amounts(len(tiles_here), len(tasks), blocks_work + cogs, peak)
 
 
 def _public(address: str) -> str:

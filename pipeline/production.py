@@ -11,7 +11,7 @@ import pandas as pd
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import blocks, boundaries, driverlock, forecast, journal, ledger, looks, losses
+from pipeline import blocks, blocktable, boundaries, driverlock, forecast, journal, ledger, looks, losses
 from pipeline.config import Config
 from pipeline.drive import Budget, Drive, MapReport, Places, Progress
 from pipeline.errors import InputError, IntegrityError, PhusaError
@@ -75,8 +75,12 @@ def _map(
             report = drive.report
             drive.run(waiting, bundles, product_settings(config, season))
         end = journal.FAILED if report.failed else journal.BUDGET if report.left else journal.DONE
+        report.skipped = skipped
+        paths = _paths(config, season, plans, bundles, here)
         if end == journal.DONE:
-            _prune(config, season, plans, bundles, here)
+            # Of a season that is whole, keep the blocks that it was made of: late scenes touch only some.
+            blocks.prune(here, (path for _, path in paths.values()), [b.target.name for b in bundles])
+        _tabulate(work, season, plans, paths, report)
     finally:
         report.skipped, report.scenes = skipped, found
         replace(state, failed=tuple(report.failed)).write(work, season)
@@ -105,18 +109,30 @@ def _missing(plans: Sequence[TilePlan], store: Store) -> tuple[list[TilePlan], l
     return waiting, skipped
 
 
-def _prune(
+def _paths(
     config: Config, season: Season, plans: Sequence[TilePlan], bundles: Sequence[ModelBundle], here: Path
-) -> None:
-    """Of a season that is whole, keep the blocks that it was made of: late scenes touch only some."""
+) -> dict[tuple[str, str], tuple[str, Path]]:
+    """(block, target) -> its key, and where it is stored."""
     settings = product_settings(config, season)
-    keep = [
-        blocks.place(here, task.name, b.target.name, block_key(settings, task, b))
-        for tile_plan in plans
-        for task in tile_plan.tasks
-        for b in bundles
-    ]
-    blocks.prune(here, keep, [b.target.name for b in bundles])
+    found = {}
+    for tile_plan in plans:
+        for task in tile_plan.tasks:
+            for b in bundles:
+                key = block_key(settings, task, b)
+                found[task.name, b.target.name] = key, blocks.place(here, task.name, b.target.name, key)
+    return found
+
+
+def _tabulate(
+    work: Path, season: Season, plans: Sequence[TilePlan], paths: dict[tuple[str, str], tuple[str, Path]],
+    report: MapReport,
+) -> None:  # fmt: skip
+    told = journal.all_of(work, season)
+    seconds = {b["block"]: b["stages"]["total"][0] for t in told for b in t.blocks}
+    failed = {f["block"]: f["error"] for f in told[-1].failed}
+    whole = {(r.id.tile, r.id.target) for r in report.records}
+    table = blocktable.build(plans, paths, failed, set(report.left_blocks), seconds, whole)
+    blocktable.write(table, blocktable.file(work, season))
 
 
 def _acquisitions(work: Path, season: Season) -> dict[str, Any]:

@@ -37,10 +37,19 @@ class Work:
     stack_mpx: float = 0
     """Ground x dates x bands, in millions: what features are computed from."""
     out_mpx: float = 0
-    """Pixels x bands of the products, in millions."""
+    """Pixels x bands of the blocks' results, in millions."""
+    products: float = 0
+    """COGs to encode."""
+    cog_mpx: float = 0
+    """Pixels x bands of those, in millions: a tile's frame holds more than its blocks."""
 
     def __add__(self, other: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def of_products(pixels: Iterable[tuple[int, int]]) -> Work:
+    """The work of COGs of (pixels, bands) each."""
+    return total(Work(products=1, cog_mpx=px * bands / 1e6) for px, bands in pixels)
 
 
 def total(parts: Iterable[Work]) -> Work:

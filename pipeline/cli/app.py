@@ -27,10 +27,12 @@ from pipeline import (
     yamlfile,
 )
 from pipeline.cli import shell
+from pipeline.cli.explain import drivers, explain
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
 from pipeline.cli.nextsamples import next_samples
+from pipeline.cli.report import report
 from pipeline.cli.shell import Result, command
 from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
@@ -148,10 +150,7 @@ def train(
     rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
     bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
     bundle = admission.challenge(bundle, rows, rival, champion is not None, force)
-    try:
-        bundle.save(own)
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from None
+    admission.save(bundle, own, settings.region.geometry)
     card = {name: value for name, value in bundle.card.items() if name != "rows"}
     return {"target": target, "bundle": str(own.resolve()), "digest": bundle.digest, "card": card}
 
@@ -328,6 +327,9 @@ def verify(config: Path) -> Result:
 main.add_command(zones)
 main.add_command(forecast_)
 main.add_command(next_samples)
+main.add_command(explain)
+main.add_command(drivers)
+main.add_command(report)
 
 
 @main.group()
