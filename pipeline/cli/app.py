@@ -33,6 +33,7 @@ from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
 from pipeline.cli.mosaic import mosaic_
+from pipeline.cli.nextsamples import next_samples
 from pipeline.cli.releases import history, journal, review, verify, withdraw
 from pipeline.cli.report import report
 from pipeline.cli.shell import Result, command
@@ -315,6 +316,7 @@ def status(config: Path) -> Result:
 
 main.add_command(zones)
 main.add_command(forecast_)
+main.add_command(next_samples)
 main.add_command(explain)
 main.add_command(drivers)
 main.add_command(report)
