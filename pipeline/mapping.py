@@ -22,6 +22,7 @@ from pipeline.load import load
 from pipeline.raster import read_onto
 from pipeline.scenes import Scene
 from pipeline.stack import Loss, Stack
+from pipeline.stages import stage
 from pipeline.strips import Strips
 
 #: Side of the internal tiles of the archives' images.
@@ -125,9 +126,10 @@ def _load(task: BlockTask, specs: Sequence[FeatureSpec], part: tuple[slice, slic
     used = {band for spec in specs for band in spec.bands}
     bands = [band for band in BANDS if band in used]
     geobox = task.geobox[part]
-    if not geobox.shape.x:
-        return Stack(geobox, {}, {}, np.zeros(geobox.shape.yx, np.int16))
-    return load(task.scenes, geobox, bands, task.dilate_m, task.name)
+    with stage("load"):
+        if not geobox.shape.x:
+            return Stack(geobox, {}, {}, np.zeros(geobox.shape.yx, np.int16))
+        return load(task.scenes, geobox, bands, task.dilate_m, task.name)
 
 
 def _window(ground: NDArray[np.bool_]) -> tuple[slice, slice]:
@@ -155,26 +157,47 @@ def _blank(bundle: ModelBundle, reason: NDArray[np.int16]) -> NDArray[np.int16]:
 def _mapped(
     stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32], at: NDArray[np.intp]
 ) -> NDArray[np.int16]:
-    """Stored int16 (band, pixel) of pixels ``at`` with features ``cube`` (feature, pixel).
-
-    The reason is the first that holds of: failed (not mapped, and a read was lost there), no clear
-    date, and unknown ground: seen, but without a feature that the model cannot do without.
-    """
-    clear = stack.clear_dates.reshape(-1)[at]
-    known = bundle.known(cube.T)
-    mapped = known & (clear > 0)
-    reason = np.full(len(at), product.MAPPED, np.int16)
-    if not mapped.all():
-        unseen = (clear == 0) | np.isnan(cube).all(axis=0)
-        other = np.where(unseen, product.NO_CLEAR_DATE, product.UNKNOWN_GROUND)
-        other = np.where(stack.lost.reshape(-1)[at], product.FAILED, other)
-        reason = np.where(mapped, reason, other).astype(np.int16)
+    """Stored int16 (band, pixel) of the pixels ``at`` of the ground, with features ``cube`` (feature, pixel)."""
+    reason = _judged(stack, bundle, cube, at)
+    mapped = reason == product.MAPPED
     bands = product.bands_of(bundle.target)
     stored = np.full((len(bands), len(at)), product.NODATA, np.int16)
     layers = bundle.predict_rows(cube.T if mapped.all() else cube.T[mapped])
     stored[:-2, mapped] = product.encode(layers, bands[:-2])
-    stored[-2:] = clear, reason
+    stored[-2:] = stack.clear_dates.reshape(-1)[at], reason
     return stored
+
+
+def _judged(
+    stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32], at: NDArray[np.intp]
+) -> NDArray[np.int16]:
+    """Reason code of the pixels ``at`` of the ground, with features ``cube`` (feature, pixel).
+
+    The first that holds of: failed (not mapped, and a read was lost there), no clear date, and unknown
+    ground: seen, but without a feature that the model cannot do without.
+    """
+    clear = stack.clear_dates.reshape(-1)[at] > 0
+    known = bundle.known(cube.T) & clear
+    if known.all():
+        return np.full(len(at), product.MAPPED, np.int16)
+    unseen = ~clear | np.isnan(cube).all(axis=0)
+    reason = np.where(unseen, product.NO_CLEAR_DATE, product.UNKNOWN_GROUND)
+    reason = np.where(stack.lost.reshape(-1)[at], product.FAILED, reason)
+    return np.where(known, product.MAPPED, reason).astype(np.int16)
+
+
+def reasons(
+    task: BlockTask, stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32]
+) -> NDArray[np.int16]:
+    """Reason code of each pixel of the block, (y, x), with the features ``cube`` (feature, y, x) of all.
+
+    Outside and masked come first, then what the pixel itself says.
+    """
+    reason = _unmapped(task)
+    ground = np.flatnonzero(reason == product.MAPPED)
+    pixels = cube.reshape(len(cube), -1)[:, ground]
+    reason.reshape(-1)[ground] = _judged(stack, bundle, pixels, ground)
+    return reason
 
 
 def _unmapped(task: BlockTask) -> NDArray[np.int16]:
