@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +24,12 @@ from pipeline import (
     looks,
     losses,
     radarsteps,
+    version,
 )
 from pipeline.config import Config
 from pipeline.drive import Budget, Drive, MapReport, Places, Progress
 from pipeline.errors import InputError, IntegrityError, PhusaError
-from pipeline.files import scratch_folder
+from pipeline.files import json_text, scratch_folder
 from pipeline.journal import Journal, Listener
 from pipeline.plan import TilePlan, block_key, plan, product_settings
 from pipeline.product import ProductId
@@ -195,7 +197,20 @@ def _publish(config: Config, season: Season, store: Store, work: Path) -> Releas
             "run `phusa map` again: it makes those anew"
         )
     losses.refuse_records(records, config.max_loss_percent)
-    return store.publish(season, records, areas(config, season, records))
+    return store.publish(
+        season, records, areas(config, season, records), _documents(state, ledger.released(work, season))
+    )
+
+
+def _documents(state: RunState, reads: list[dict[str, Any]]) -> dict[str, str]:
+    """How a release was made: the run, and what became of its images."""
+    run = {
+        "software": version.number(),
+        "code": version.digest(),
+        "inputs": state.inputs,
+        "products": [{"tile": t, "target": g, "key": k} for t, g, k in state.planned],
+    }
+    return {"run.json": json_text(run), "ledger.json": json.dumps(reads, ensure_ascii=False)}
 
 
 def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataFrame | None:

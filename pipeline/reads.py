@@ -229,7 +229,7 @@ def _check(file: Facts, job: Job) -> str:
     scene, sensor = job.actual, job.sensor
     if sensor.name == OPTICAL and np.dtype(file.dtype).kind not in "ui":
         raise Fault("wrong grid", f"it holds {file.dtype}; expected whole numbers")
-    if file.crs is None:
+    if not file.crs:
         raise Fault("wrong grid", "it has no coordinate reference system")
     if scene.epsg and file.epsg not in (None, scene.epsg):
         raise Fault("wrong grid", f"it lies in EPSG:{file.epsg}; its record says {scene.epsg}")
@@ -241,9 +241,9 @@ def _check(file: Facts, job: Job) -> str:
         raise Fault(
             "wrong grid", f"its pixels are {size:g} m; {job.band} has {_PIXEL_M.get(job.band, _COARSEST_M)}"
         )
-    if not _lonlat(str(file.crs), *file.bounds).intersects(scene.geometry):
+    if not _lonlat(file.crs, *file.bounds).intersects(scene.geometry):
         raise Fault("wrong grid", "it lies elsewhere than the footprint of its record")
-    finer = file.crs.is_projected and size < job.geobox.resolution.x * 0.75
+    finer = file.projected and size < job.geobox.resolution.x * 0.75
     return "average" if finer and job.band != SCL else sensor.resampling
 
 
