@@ -49,7 +49,7 @@ def gather(
     spec = spec or config.features
     imports = [import_file(config, entry) for entry in files]
     accepted = _each_once(imports)
-    own = _layers(config, spec)
+    own = region_layers(config, spec)
     tables: list[SampleTable] = []
     lost: list[Loss] = []
     reads, simulated = 0, False
@@ -69,6 +69,7 @@ def gather(
             config.clouds.dilate_m,
             config.season(name).end,
             own,
+            config.how,
         )
         unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
         if sampled.table is not None:
@@ -114,7 +115,7 @@ def _seen(
     return found
 
 
-def _layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
+def region_layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
     """The region's layers, the very files that its maps are made with."""
     heights = [s for s in config.sources if s.sensor == DEM and set(spec.bands) & set(REGION_LAYERS)]
     season = next(iter(config.seasons.values()))  # elevation has none

@@ -20,6 +20,7 @@ from pipeline.ledger import Entry
 from pipeline.load import load
 from pipeline.raster import LayerFile, read_onto
 from pipeline.scenes import Scene
+from pipeline.sensors import How
 from pipeline.stack import Loss, Stack
 from pipeline.stages import stage
 from pipeline.strips import Strips
@@ -52,6 +53,7 @@ class BlockTask:
     mask: MaskFile | None = None
     layers: tuple[LayerFile, ...] = ()
     """The region's own layers."""
+    how: How = How()  # noqa: RUF009 - a frozen value
     targets: tuple[str, ...] = ()
     """Targets still to do here; the others are stored."""
 
@@ -129,7 +131,7 @@ def _load(task: BlockTask, specs: Sequence[FeatureSpec], part: tuple[slice, slic
     with stage("load"):
         if not geobox.shape.x:
             return Stack(geobox, {}, {}, np.zeros(geobox.shape.yx, np.int16))
-        return load(task.scenes, geobox, bands, task.dilate_m, task.name, task.layers)
+        return load(task.scenes, geobox, bands, task.dilate_m, task.name, task.layers, task.how)
 
 
 def _window(ground: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -122,6 +122,7 @@ def product_settings(config: Config, season: Season) -> dict[str, Any]:
         "algorithm": product.ALGORITHM,
         "season": [season.name, str(season.start), str(season.end)],
         "clouds": config.clouds.model_dump(mode="json"),
+        **({"speckle": config.speckle.model_dump(mode="json")} if config.speckle else {}),
         "mask": [sha256(mask.path), list(mask.classes), mask.version] if mask else None,
     }
 
@@ -182,6 +183,7 @@ def block_tasks(
                 season.end,
                 own,
                 tuple(layers),
+                config.how,
             )
         )
     return tuple(tasks)
