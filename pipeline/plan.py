@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from models.bundle import ModelBundle
-from pipeline import product, scenes, version
+from pipeline import product, provenance, scenes, version
 from pipeline.config import Config
 from pipeline.files import sha256
 from pipeline.grid import Tile, lonlat_box, tiles
@@ -35,6 +35,7 @@ class TilePlan:
 def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelBundle]) -> list[TilePlan]:
     """Tile plans of a season, west to east."""
     settings = product_settings(config, season)
+    grid = config.region.grid
     plans = []
     for tile in tiles(config.region.geometry, config.region.grid.resolution_m):
         here = found.meeting(lonlat_box(tile.geobox))
@@ -45,27 +46,48 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
             "code": version.digest(),
             "software": {"phusa": version.number()},
         }
-        products = tuple(
-            Product(
-                id=ProductId(season.name, tile.name, bundle.target.name),
-                season=season,
-                region=config.region.name,
-                geobox=tile.geobox,
-                target=bundle.target,
-                key=_key(settings, tile, made["scenes_digest"], bundle),
-                provenance=made
-                | {
-                    "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
-                    "bundle": bundle.digest,
-                    "uncertainty": bundle.card.get("uncertainty", ""),
-                    "features": json.loads(bundle.spec.to_json()),
-                    "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
-                },
-            )
-            for bundle in bundles
-        )
+        setup = provenance.setup(tile, grid.block_px, settings)
+        made["config"] = provenance.digest(setup)
+        products = tuple(_product(config, season, tile, bundle, made, setup) for bundle in bundles)
         plans.append(TilePlan(tile, products, block_tasks(config, season, tile, here)))
     return plans
+
+
+def _product(
+    config: Config,
+    season: Season,
+    tile: Tile,
+    bundle: ModelBundle,
+    made: dict[str, Any],
+    setup: dict[str, Any],
+) -> Product:
+    """A product to be, with all that its records say of how it was made."""
+    own = made | {
+        "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
+        "bundle": bundle.digest,
+        "uncertainty": bundle.card.get("uncertainty", ""),
+        "features": json.loads(bundle.spec.to_json()),
+        "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
+    }
+    key = key_of(setup["settings"], tile, made["scenes_digest"], bundle)
+    recipe = {
+        "format": provenance.FORMAT,
+        "product": {"season": season.name, "tile": tile.name, "target": bundle.target.name},
+        "region": config.region.name,
+        "season": [season.name, str(season.start), str(season.end)],
+        "key": key,
+        "setup": setup,
+    }
+    return Product(
+        id=ProductId(season.name, tile.name, bundle.target.name),
+        season=season,
+        region=config.region.name,
+        geobox=tile.geobox,
+        target=bundle.target,
+        key=key,
+        provenance=own,
+        recipe=recipe,
+    )
 
 
 def _public(address: str) -> str:
@@ -84,7 +106,8 @@ def product_settings(config: Config, season: Season) -> dict[str, Any]:
     }
 
 
-def _key(settings: dict[str, Any], tile: Tile, scenes_digest: object, bundle: ModelBundle) -> str:
+def key_of(settings: dict[str, Any], tile: Tile, scenes_digest: object, bundle: ModelBundle) -> str:
+    """Key of a product: digest of all that its bytes depend on."""
     inputs = settings | {
         "tile": [tile.name, tile.epsg, list(tile.geobox.affine)[:6], list(tile.geobox.shape.yx)],
         "area": area_digest(tile.area),
@@ -106,14 +129,25 @@ def block_tasks(
     """The blocks of a tile with just the scenes that each meets."""
     mask = config.region.mask
     own = MaskFile(str(mask.path), mask.classes) if mask else None
+    return tile_tasks(tile, here, config.region.grid.block_px, config.clouds.dilate_m, season, own)
+
+
+def tile_tasks(
+    tile: Tile,
+    here: Sequence[scenes.Scene],
+    block_px: int,
+    dilate_m: float,
+    season: Season,
+    mask: MaskFile | None,
+    targets: tuple[str, ...] = (),
+) -> tuple[BlockTask, ...]:
+    """``block_tasks`` from plain values."""
     tasks = []
-    for block in tile.blocks(config.region.grid.block_px):
+    for block in tile.blocks(block_px):
         outline = lonlat_box(block.geobox)
         near = tuple(s for s in here if s.geometry.intersects(outline))
         area = shapely.intersection(tile.area, shapely.box(*block.geobox.boundingbox.bbox))
         tasks.append(
-            BlockTask(
-                block.name, block.geobox, block.offset, area, near, config.clouds.dilate_m, season.end, own
-            )
+            BlockTask(block.name, block.geobox, block.offset, area, near, dilate_m, season.end, mask, targets)
         )
     return tuple(tasks)

@@ -15,9 +15,11 @@ from pipeline import boundaries, ledger, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
+from pipeline.grid import lonlat_box
 from pipeline.mapping import BlockResult, BlockTask
 from pipeline.plan import TilePlan, plan
 from pipeline.product import ProductId, TileWriter
+from pipeline.provenance import Vault
 from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
@@ -80,6 +82,7 @@ def map_season(
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
     state.write(work, season)
     found.write(scenes_file(work, season))
+    _keep(config, found, bundles, plans, Vault(store.path))
     try:
         with scratch_folder(work / "scratch") as scratch:
             _map_tiles(
@@ -88,6 +91,18 @@ def map_season(
     finally:
         replace(state, failed=tuple(report.failed)).write(work, season)
     return report
+
+
+def _keep(
+    config: Config, found: Scenes, bundles: Sequence[ModelBundle], plans: Sequence[TilePlan], vault: Vault
+) -> None:
+    """Keep what the products are made from, so that they can be made again."""
+    for bundle in bundles:
+        vault.keep_bundle(bundle)
+    if config.region.mask:
+        vault.keep_mask(config.region.mask)
+    for each in plans:
+        vault.keep_tile(each.tile, found.meeting(lonlat_box(each.tile.geobox)), found)
 
 
 def _map_tiles(
@@ -167,7 +182,8 @@ class _Assembly:
                 "ground_px": self.ground_px,
                 "failed_px": self.failed_px,
             }
-            records.append(store.put(replace(p, provenance=made), cog))
+            recipe = dict(p.recipe) | {"provenance": made} if p.recipe else {}
+            records.append(store.put(replace(p, provenance=made, recipe=recipe), cog))
         return records
 
 

@@ -18,6 +18,7 @@ from models.samples import SampleTable
 from pipeline import catalog, featurefiles, learning, losses, production, runner, yamlfile
 from pipeline.cli import shell
 from pipeline.cli.indices import indices
+from pipeline.cli.replay import replay
 from pipeline.cli.shell import Result, command
 from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
@@ -295,6 +296,7 @@ def verify(config: Path) -> Result:
 
 
 main.add_command(zones)
+main.add_command(replay)
 
 
 @main.group()

@@ -304,13 +304,13 @@ def _build(
     for leftover in (temporary, older):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
-    number, before = _version(folder)
+    number, last = _version(folder)
     items = []
     for record in records:
         for path in companions.files(record.item, record.path):
             _link(path, temporary / path.name)
-        known = before is not None and before.record(record.id.name) is not None
-        address = f"../{before.folder.name}/{record.id.name}.json" if before and known else None
+        again = last is not None and last.record(record.id.name) is not None
+        address = f"../{last.folder.name}/{record.id.name}.json" if last and again else None
         item = stac.released(record.item | {"links": _links()}, number, address)
         items.append(item)
         _write_json(temporary / f"{record.id.name}.json", item)
