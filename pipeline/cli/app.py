@@ -17,6 +17,7 @@ from models.bundle import ModelBundle
 from models.samples import SampleTable
 from pipeline import catalog, featurefiles, learning, losses, production, runner, yamlfile
 from pipeline.cli import shell
+from pipeline.cli.export import export
 from pipeline.cli.indices import indices
 from pipeline.cli.replay import replay
 from pipeline.cli.shell import Result, command
@@ -297,6 +298,7 @@ def verify(config: Path) -> Result:
 
 main.add_command(zones)
 main.add_command(replay)
+main.add_command(export)
 
 
 @main.group()
