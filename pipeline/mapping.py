@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from features.bands import BANDS
 from features.spec import FeatureSpec
+from models import drift
 from models.bundle import ModelBundle
 from pipeline import product
 from pipeline.ledger import Entry
@@ -22,6 +23,9 @@ from pipeline.load import load
 from pipeline.raster import read_onto
 from pipeline.scenes import Scene
 from pipeline.stack import Loss, Stack
+
+#: Every so-many-th pixel, down and right, is held against the training rows.
+SAMPLE_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,8 @@ class BlockResult:
     failed_px: int
     """Those of them that a lost read took (from any target, or from any feature)."""
     ledger: tuple[Entry, ...] = ()
+    features: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    """Target name -> mapped pixels of a sample in each bin of its model's features, (feature, bin)."""
 
 
 def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
@@ -70,17 +76,27 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     bundles = [b for b in bundles if b.target.name in task.targets]
     stack = _load(task, [b.spec for b in bundles])
     arrays: dict[str, NDArray[Any]] = {}
+    counted: dict[str, NDArray[np.int64]] = {}
     failed = np.zeros(task.geobox.shape.yx, np.bool_)
     for bundle in bundles:
         cube = stack.features(bundle.spec, task.until)
         reason = _reasons(task, stack, bundle, cube)
         cube[:, reason != product.MAPPED] = np.nan
         failed |= reason == product.FAILED
+        if bundle.applicability is not None:
+            bounds, used = drift.edges(bundle.applicability.rows), list(bundle.applicability.used)
+            counted[bundle.target.name] = drift.counts(bounds, _sampled(task, cube)[:, used])
         layers: dict[str, NDArray[Any]] = dict(bundle.predict(cube))
         layers |= {"clear_dates": stack.clear_dates, "reason": reason}
         arrays[bundle.target.name] = product.encode(layers, product.bands_of(bundle.target))
     ground = ~(_outside(task) | _masked(task))
-    return _result(stack, arrays, ground, failed)
+    return replace(_result(stack, arrays, ground, failed), features=counted)
+
+
+def _sampled(task: BlockTask, cube: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows (pixel, feature) of every so-many-th pixel, counted in the tile: blocks do not matter."""
+    top, left = (-offset % SAMPLE_STEP for offset in task.offset)
+    return cube[:, top::SAMPLE_STEP, left::SAMPLE_STEP].reshape(len(cube), -1).T
 
 
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:

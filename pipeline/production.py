@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from distributed import Client
+from numpy.typing import NDArray
 
 from models.bundle import ModelBundle
 from pipeline import boundaries, ledger, losses, mapping, runner
@@ -20,6 +22,7 @@ from pipeline.mapping import BlockResult, BlockTask
 from pipeline.plan import TilePlan, plan
 from pipeline.product import ProductId, TileWriter
 from pipeline.provenance import Vault
+from pipeline.qa import report as report_of_quality
 from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
@@ -144,6 +147,7 @@ class _Assembly:
         self.reads = self.ground_px = self.failed_px = 0
         self.losses: list[Loss] = []
         self.ledger: list[ledger.Entry] = []
+        self.features: dict[str, NDArray[np.int64]] = {}
         self.error = ""
 
     def add(self, outcome: runner.Outcome[BlockTask, BlockResult]) -> None:
@@ -156,6 +160,8 @@ class _Assembly:
         self.failed_px += outcome.result.failed_px
         self.losses += outcome.result.losses
         self.ledger += outcome.result.ledger
+        for target, counts in outcome.result.features.items():
+            self.features[target] = self.features.get(target, np.int64(0)) + counts
         for target, stored in outcome.result.arrays.items():
             self.writers[target].write(outcome.task.offset, stored)
 
@@ -183,6 +189,8 @@ class _Assembly:
                 "failed_px": self.failed_px,
             }
             recipe = dict(p.recipe) | {"provenance": made} if p.recipe else {}
+            if recipe and p.target.name in self.features:
+                recipe["feature_counts"] = self.features[p.target.name].tolist()
             records.append(store.put(replace(p, provenance=made, recipe=recipe), cog))
         return records
 
@@ -197,11 +205,11 @@ def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
     return told
 
 
-def publish(config: Config, season: Season, store: Store) -> Release:
-    """Publish what the last run of a season made: all of it, or nothing.
+def mapped(config: Config, season: Season, store: Store) -> list[Record]:
+    """The products that the last run of a season made.
 
-    Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a
-    product is missing, IntegrityError where one is damaged, LossError where too much was lost.
+    Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a product
+    is missing.
     """
     work = work_folder(store.path, store.region)
     state = RunState.read(work, season)
@@ -216,7 +224,17 @@ def publish(config: Config, season: Season, store: Store) -> Release:
             f"{len(absent)} of {len(found)} products are missing, the first {absent[0]}; "
             "run `phusa map` again: it does only those"
         )
-    records = [record for record in found.values() if record]
+    return [record for record in found.values() if record]
+
+
+def publish(config: Config, season: Season, store: Store) -> Release:
+    """Publish what the last run of a season made: all of it, or nothing.
+
+    Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a
+    product is missing, IntegrityError where one is damaged, LossError where too much was lost, QualityError
+    where a limit of the config is passed.
+    """
+    records = mapped(config, season, store)
     damaged = [str(record.path) for record in records if not record.intact]
     if damaged:
         raise IntegrityError(
@@ -224,6 +242,8 @@ def publish(config: Config, season: Season, store: Store) -> Release:
             "run `phusa map` again: it makes those anew"
         )
     losses.refuse_records(records, config.max_loss_percent)
+    if config.quality.limited:
+        report_of_quality.refuse(report_of_quality.make(config, season, records, store))
     return store.publish(season, records, areas(config, season, records))
 
 

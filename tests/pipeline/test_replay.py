@@ -9,52 +9,16 @@ from pathlib import Path
 
 import pytest
 import rasterio
-import yaml
-from click.testing import CliRunner
 from support import Phusa
 
 from models.bundle import ModelBundle
-from pipeline.cli import main
-from pipeline.demo import Demo
 from pipeline.files import sha256
-
-QUICK = """
-name: salinity
-kind: regression
-title: {vi: Độ mặn của đất, en: Soil salinity}
-unit: dS/m
-column: ece
-transform: log
-model: {trees: 8, leaves: 4, min_leaf: 5, seed: 1}
-folds: {count: 3, block_m: 400}
-"""
-
-
-@pytest.fixture(scope="module")
-def original(original_demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A demonstration whose season is mapped and published with one quick model of two features."""
-    folder = tmp_path_factory.mktemp("mapped") / "demo"
-    shutil.copytree(original_demo.config.parent, folder)
-    config, season, table = folder / "demo.yaml", original_demo.season, folder / "table.parquet"
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    content |= {"features": ["ndvi_p50", "slope"], "targets": ["quick.yaml"], "indices": {}, "windows": {}}
-    config.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
-    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
-    for command in (
-        ["samples", config, "--out", table],
-        ["train", config, "--target", "salinity", "--samples", table],
-        ["map", config, "--season", season],
-        ["publish", config, "--season", season],
-    ):
-        result = CliRunner().invoke(main, [str(word) for word in command])
-        assert result.exit_code == 0, result.stderr
-    return folder
 
 
 @pytest.fixture
-def region(original: Path, tmp_path: Path) -> Path:
+def region(quick_region: Path, tmp_path: Path) -> Path:
     """A copy of the store that a test may spoil; the images stay where they were."""
-    shutil.copytree(original / "store", tmp_path / "store")
+    shutil.copytree(quick_region / "store", tmp_path / "store")
     return tmp_path / "store"
 
 
