@@ -123,19 +123,17 @@ Touched = list[tuple[str, tuple[int, int, int, int]]]
 @contextmanager
 def noted(touched: Touched) -> Iterator[None]:
     """Note what every read decodes."""
-    original = raster.Raster.read
+    original = raster.Raster.window
 
-    def read(self: raster.Raster, geobox: GeoBox, dtype: str, nodata: float, resampling: str) -> Any:
-        window = raster._source_window(self.file, geobox, resampling)
-        if window:
-            touched.append((self.url, window))
-        return original(self, geobox, dtype, nodata, resampling)
+    def window(self: raster.Raster, left: int, top: int, right: int, bottom: int, shared: bool) -> Any:
+        touched.append((self.url, (left, top, right, bottom)))
+        return original(self, left, top, right, bottom, shared)
 
-    raster.Raster.read = read  # type: ignore[method-assign]
+    raster.Raster.window = window  # type: ignore[method-assign]
     try:
         yield
     finally:
-        raster.Raster.read = original  # type: ignore[method-assign]
+        raster.Raster.window = original  # type: ignore[method-assign]
 
 
 def tiles(window: tuple[int, int, int, int], height: int, width: int) -> Window:

@@ -14,6 +14,10 @@ UNSEEN = (0, 1)
 #: Last of ESA's classes; what is above is no class, so nothing is known of it.
 LAST = 11
 
+#: By code: looking up is ten times as fast as comparing.
+_CLOUDY = np.isin(np.arange(256), CLOUDY)
+_SEEN = ~np.isin(np.arange(256), UNSEEN) & (np.arange(256) <= LAST)
+
 
 def clear(scl: NDArray[np.uint8], radius: int) -> NDArray[np.bool_]:
     """True where the ground is seen.
@@ -21,10 +25,10 @@ def clear(scl: NDArray[np.uint8], radius: int) -> NDArray[np.bool_]:
     ``scl`` (y, x) holds ESA's classes; cloud and shadow are grown by a disk of ``radius`` pixels.
     Water (6) stays clear: flooded rice is class 6. Callers pass a halo of ``radius`` and cut it off.
     """
-    cloudy = np.isin(scl, CLOUDY)
+    cloudy = _CLOUDY[scl]
     if radius > 0 and cloudy.any():
-        cloudy = grow(cloudy, radius)
-    return ~(cloudy | np.isin(scl, UNSEEN) | (scl > LAST))
+        return np.asarray(_SEEN[scl] & ~grow(cloudy, radius), np.bool_)
+    return np.asarray(_SEEN[scl] & ~cloudy, np.bool_)
 
 
 def grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

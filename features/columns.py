@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -173,3 +173,54 @@ def prefetch(_context: Any, values: Any, place: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(values, place), generate
+
+
+#: Bytes of a line of the cache.
+_LINE = 64
+_LINE_OF_WORDS = ir.VectorType(ir.IntType(32), _LINE // 4)
+
+
+@intrinsic
+def _store_line(_context: Any, source: Any, target: Any, place: Any) -> Any:
+    """Copy ``_LINE`` bytes from item ``place`` on, to memory without a detour by the cache; the target is aligned."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        start, end = (
+            builder.bitcast(
+                builder.gep(context.make_array(kind)(context, builder, array).data, [arguments[2]]),
+                _LINE_OF_WORDS.as_pointer(),
+            )
+            for kind, array in zip(signature.args[:2], arguments[:2], strict=True)
+        )
+        store = builder.store(
+            builder.load(start, align=signature.args[0].dtype.bitwidth // 8), end, align=_LINE
+        )
+        store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+        return context.get_dummy_value()
+
+    return types.void(source, target, place), generate
+
+
+@intrinsic
+def fence(_context: Any) -> Any:
+    """What was stored before is seen by whoever sees what is stored after."""
+
+    def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), generate
+
+
+@njit(nogil=True)
+def past_cache(row, target):  # type: ignore[no-untyped-def]
+    """Copy the first items of ``row`` to a contiguous ``target`` too large to be found in a cache afterwards."""
+    items, n = _LINE // row.itemsize, target.shape[0]
+    first = min(-(target.ctypes.data // row.itemsize) % items, n)
+    last = n - (n - first) % items
+    for i in range(first):
+        target[i] = row[i]
+    for i in range(first, last, items):
+        _store_line(row, target, i)
+    for i in range(last, n):
+        target[i] = row[i]

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from features import arithmetic, columns, network, temporal, trend
 from features.bands import BANDS, OPTICAL
+from features.columns import LANES
 from features.expression import Graph
 from features.formula import Formula, parse, rule
 from features.network import NARROW, padded
@@ -37,6 +38,10 @@ from features.spec import Feature, FeatureSpec
 
 #: Pixels of a strip.
 STRIP = network.STRIP
+#: Floats of a burst of strips: they stay near (512 KiB of the second cache), and what is read of one date is long.
+NEAR = 1 << 17
+#: Bytes of a result that does not stay in any cache: reading it in before it is overwritten would be in vain.
+LARGE = 1 << 24
 #: The day from which kernels count.
 EPOCH = np.datetime64("2000-01-01", "D")
 
@@ -46,8 +51,8 @@ import numpy as np
 from numba import from_dtype, njit, types
 
 from features import temporal
-from features.columns import prefetch
-from features.network import STRIP
+from features.columns import fence, past_cache, prefetch
+from features.network import PITCH, STRIP
 
 INTEGER, NUMBER = types.int64, types.float64
 FLOATS = types.Array(types.float32, 1, "C")
@@ -96,20 +101,31 @@ _SEASON = """
 )
 def {name}(reduce, stack, order, doy, days, until, table, rows, merges, slope_rows, slope_merges, out):
     dates, pixels = stack[0].shape
-    seen = np.empty({bands} * STRIP, np.float32)
-    values = np.empty(dates * {series} * STRIP, np.float32)
+    size = max(dates, 1) * {series} * PITCH
+    burst = min(max({near} // size, 1), 8) * STRIP
+    seen = np.empty({bands} * PITCH, np.float32)
+    values = np.empty(burst // STRIP * size, np.float32)
     scratch = temporal.Scratch(
         np.empty(rows * STRIP, np.float32),
         np.empty(slope_rows * {narrow}, np.float32), np.empty(slope_rows * {narrow}, np.float32),
         np.empty(2 * STRIP, np.float32), np.empty(8 * STRIP, np.float64),
         np.empty(STRIP, np.int32), np.empty(STRIP, np.int32),
     )
-    for x in range(0, pixels, STRIP):
-        n = min(STRIP, pixels - x)
+    for start in range(0, pixels, burst):
+        stop = min(start + burst, pixels)
         for t in range(dates):
-            read_{name}(stack, order[t], x, n, seen)
-            formulas_{name}(seen, doy[t], values[t * {series} * STRIP : (t + 1) * {series} * STRIP])
-        reduce(values, {series} * STRIP, days, until, table, merges, slope_merges, scratch, out, x, n)
+            place = t * {series} * PITCH
+            for x in range(start, stop, STRIP):
+                read_{name}(stack, order[t], x, min(STRIP, stop - x), burst, seen)
+                formulas_{name}(seen, doy[t], values[place : place + {series} * PITCH])
+                place += size
+        place = 0
+        for x in range(start, stop, STRIP):
+            reduce(
+                values[place : place + size], {series} * PITCH, days, until, table, merges, slope_merges,
+                scratch, out, x, min(STRIP, stop - x),
+            )
+            place += size
 """
 
 _ONE_DATE = """
@@ -119,16 +135,21 @@ _ONE_DATE = """
 )
 def indices(stack, out):
     pixels = stack[0].shape[0]
-    seen = np.empty({bands} * STRIP, np.float32)
-    values = np.empty({series} * STRIP, np.float32)
+    large = out.size * {size} > LARGE
+    seen = np.empty({bands} * PITCH, np.float32)
+    values = np.empty({series} * PITCH, np.float32)
+    row = np.empty(STRIP, np.{made})
     for x in range(0, pixels, STRIP):
         n = min(STRIP, pixels - x)
-        read_indices(stack, x, n, seen)
+        read_indices(stack, x, n, STRIP, seen)
         formulas_indices(seen, NAN, values)
         for k in range({series}):
-            row, place = values[k * STRIP : (k + 1) * STRIP], out[k, x : x + n]
-            for i in range(n):
-                place[i] = {convert}(row[i])
+            {convert}
+            if large:
+                past_cache(row, out[k, x : x + n])
+            else:
+                out[k, x : x + n] = row[:n]
+    fence()
 """
 
 _LOCK = threading.Lock()
@@ -153,7 +174,9 @@ def source(spec: FeatureSpec) -> str:
         parts.append(_reader(name, bands, kind, "[t, x : x + n]", "t, "))
         parts.append(_formulas(name, bands, series))
         parts.append(
-            _SEASON.format(name=name, kind=kind, bands=len(bands), series=len(series), narrow=NARROW)
+            _SEASON.format(
+                name=name, kind=kind, bands=len(bands), series=len(series), narrow=NARROW, near=NEAR
+            )
         )
     return "\n\n".join(parts) + "\n"
 
@@ -164,36 +187,49 @@ def source_of_indices(formulas: tuple[str, ...], bands: tuple[str, ...], kind: s
 
     ``out`` (formula, pixel) has dtype ``made``: float32, or int16 in ten-thousandths with -32768 for NaN.
     """
-    convert = "scaled" if made == "int16" else "f32"
-    season = _ONE_DATE.format(kind=kind, made=made, bands=len(bands), series=len(formulas), convert=convert)
+    convert = "row = values[k * PITCH : k * PITCH + STRIP]"
+    if made == "int16":
+        convert = "for i in range(STRIP):\n                row[i] = scaled(values[k * PITCH + i])"
+    sizes = {"bands": len(bands), "series": len(formulas), "size": np.dtype(made).itemsize}
+    season = _ONE_DATE.format(kind=kind, made=made, convert=convert, **sizes)
     series = [(text, None) for text in formulas]
-    parts = [_HEADER, _reader("indices", bands, kind, "[x : x + n]", ""), _formulas("indices", bands, series)]
+    strip = f"STRIP = {_long_strip(len(bands) + len(formulas))}\nPITCH = STRIP + {LANES}\nLARGE = {LARGE}"
+    parts = [
+        _HEADER,
+        strip,
+        _reader("indices", bands, kind, "[x : x + n]", ""),
+        _formulas("indices", bands, series),
+    ]
     return "\n\n".join([*parts, season]) + "\n"
+
+
+def _long_strip(rows: int) -> int:
+    """Pixels of a strip where no dates have to be held: the longer, the better for memory."""
+    return max(STRIP, min(4096, 1 << (NEAR // rows).bit_length() - 1))
 
 
 def _reader(name: str, bands: Sequence[str], kind: str, place: str, date: str) -> str:
     """Function that brings a strip of all bands as float32 with NaN = unseen into flat ``seen``."""
     line = 64 // np.dtype(kind).itemsize
-    lines = ["@njit(nogil=True)", f"def read_{name}(stack, {date}x, n, seen):"]
+    lines = ["@njit(nogil=True)", f"def read_{name}(stack, {date}x, n, ahead, seen):"]
     for k in range(len(bands)):
         value = "reflectance(row[i])" if kind == "uint16" else "row[i]"
         lines += [
             f"    row = stack[{k}]{place}",
             "    for i in range(n):",
-            f"        seen[{k} * STRIP + i] = {value}",
+            f"        seen[{k} * PITCH + i] = {value}",
         ]
         # The hardware foresees one long row, not a short one of each date.
-        lines += [f"    for i in range(STRIP, 2 * STRIP, {line}):", "        prefetch(row, i)"]
-    return "\n".join(
-        [*lines, f"    for k in range({len(bands)}):", "        seen[k * STRIP + n : (k + 1) * STRIP] = NAN"]
-    )
+        lines += [f"    for i in range(ahead, ahead + STRIP, {line}):", "        prefetch(row, i)"]
+    lines += ["    if n < STRIP:", f"        for k in range({len(bands)}):"]
+    return "\n".join([*lines, "            seen[k * PITCH + n : k * PITCH + STRIP] = NAN"])
 
 
 def _formulas(name: str, bands: Sequence[str], series: Sequence[tuple[str, str | None]]) -> str:
     """Function of one date: flat (band, STRIP) ``seen`` -> flat (series, STRIP) ``values``."""
     graph = Graph()
     nodes = [graph.value(text, window) for text, window in series]
-    places = [f"values[{k} * STRIP + i]" for k in range(len(nodes))]
+    places = [f"values[{k} * PITCH + i]" for k in range(len(nodes))]
     quick = [k for k, node in enumerate(nodes) if not graph.slow(node)]
     loops = [quick] if quick else []
     loops += [[k] for k, node in enumerate(nodes) if graph.slow(node)]
@@ -202,7 +238,7 @@ def _formulas(name: str, bands: Sequence[str], series: Sequence[tuple[str, str |
         body = graph.lines([nodes[k] for k in loop], [places[k] for k in loop])
         used = {text for k in loop for text in _words(series[k])}
         lines.append("    for i in range(STRIP):")
-        lines += [f"        {b} = seen[{k} * STRIP + i]" for k, b in enumerate(bands) if b in used]
+        lines += [f"        {b} = seen[{k} * PITCH + i]" for k, b in enumerate(bands) if b in used]
         lines += [f"        {line}" for line in body]
     return "\n".join(lines)
 

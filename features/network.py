@@ -19,6 +19,8 @@ from features.columns import LANES, Rows, all_lanes, seen
 
 #: Pixels handled at a time: values of all indices and dates of a strip stay in the core's cache.
 STRIP = 256
+#: Floats from one row of a strip to the next: at a power of two all rows would share a few places of the cache.
+PITCH = STRIP + LANES
 #: Pixels handled at a time where each pair of dates has a value.
 NARROW = 64
 #: Rows that one unrolled network sorts.

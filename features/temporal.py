@@ -1,7 +1,8 @@
 """Season statistics of one strip of pixels: their names, and kernels over float32 values, NaN = unseen.
 
 ``reduce`` is driven by a table, so it is compiled once for all feature sets. It holds the values of a
-strip as flat arrays of rows of ``STRIP`` pixels: with that length known, loops become vectors.
+strip as flat arrays of rows of ``STRIP`` pixels, ``PITCH`` apart: with that length known, loops become
+vectors.
 A pixel without a seen value gives NaN, and 0 for the count.
 """
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from features import columns, trend
 from features.columns import LANES
-from features.network import STRIP, sort
+from features.network import PITCH, STRIP, sort
 
 F32 = np.float32
 NAN = np.float32(np.nan)
@@ -137,7 +138,7 @@ class Scratch(NamedTuple):
 def reduce(values, width, days, until, table, merges, slope_merges, scratch, out, x, n):  # type: ignore[no-untyped-def]
     """Reduce the strip's ``values`` into ``out`` (feature, pixel) at pixels x to x + n.
 
-    ``values`` is flat (date, series, STRIP) with ``width`` = series * STRIP; ``days`` counts the days of
+    ``values`` is flat (date, series, PITCH) with ``width`` = series * PITCH; ``days`` counts the days of
     its dates, in rising order, and ``until`` the day to which ages count.
     """
     current, fitted = -1, np.nan
@@ -145,7 +146,7 @@ def reduce(values, width, days, until, table, merges, slope_merges, scratch, out
     target = scratch.single[:STRIP]
     for j in range(table.shape[0]):
         job = table[j]
-        first = job.series * STRIP
+        first = job.series * PITCH
         if job.series != current:
             current, fitted = job.series, np.nan
             sorted_, averaged = False, False
@@ -174,7 +175,7 @@ def reduce(values, width, days, until, table, merges, slope_merges, scratch, out
             _age(values, first, width, days, until, target)
         elif kind in (AT_MAX, AT_MIN):
             sign = F32(1.0) if kind == AT_MAX else F32(-1.0)
-            _at(values, first, job.other * STRIP, width, days.shape[0], sign, scratch.single, target)
+            _at(values, first, job.other * PITCH, width, days.shape[0], sign, scratch.single, target)
         elif kind in (RUN_BELOW, RUN_ABOVE):
             sign = F32(1.0) if kind == RUN_BELOW else F32(-1.0)
             _run(
@@ -261,10 +262,10 @@ def _at(values, first, other, width, dates, sign, single, target):  # type: igno
         row = values[first + t * width : first + t * width + STRIP]
         judge = values[other + t * width : other + t * width + STRIP]
         for i in range(STRIP):
-            merit = sign * judge[i] if row[i] == row[i] else -INFINITY
-            better = merit > best[i]
-            best[i] = merit if better else best[i]
-            target[i] = row[i] if better else target[i]
+            value, merit, top, kept = row[i], sign * judge[i], best[i], target[i]
+            better = (value == value) & (merit > top)
+            best[i] = merit if better else top
+            target[i] = value if better else kept
 
 
 @njit(nogil=True)

@@ -15,10 +15,12 @@ from typing import Any
 import lightgbm
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from features.spec import FeatureSpec
 from models import forest_kernels
 from models.applicability import Applicability
+from models.boosting import steps
 from models.forest import Forest, ForestGroup
 from models.layers import class_layers, listed, quantity_layers
 from models.targets import Target
@@ -32,6 +34,8 @@ APPLICABILITY = "applicability.json"
 FORMAT = "phusa-bundle-2"
 #: Objectives of boosters that are ours; the scale booster's own has no name in LightGBM.
 OBJECTIVES = {"class": ("multiclass num_class:",), "estimate": ("regression",), "scale": ("", "regression")}
+#: Of the boosters of ordered classes.
+ORDERED = ("binary sigmoid:1",)
 
 
 class BundleError(ValueError):
@@ -73,8 +77,11 @@ class ModelBundle:
     def _applicability_text(self) -> str:
         return json.dumps(None if self.applicability is None else self.applicability.dump()) + "\n"
 
-    def save(self, folder: Path | str) -> None:
-        """Write aside, then rename. Replaces an older bundle, never another kind of folder."""
+    def save(self, folder: Path | str, beside: Mapping[str, str] | None = None) -> None:
+        """Write aside, then rename. Replaces an older bundle, never another kind of folder.
+
+        ``beside``: file name -> text of more that lies in the folder and takes no part in the digest.
+        """
         folder = Path(folder)
         if folder.exists() and not _replaceable(folder):
             raise BundleError(f"{folder} holds something that is not a bundle; name another folder")
@@ -82,8 +89,9 @@ class ModelBundle:
         aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        for name, text in self.boosters.items():
-            (aside / f"{name}.txt").write_text(text, encoding="utf-8")
+        texts = {f"{name}.txt": text for name, text in self.boosters.items()}
+        for name, text in {**(beside or {}), **texts}.items():
+            (aside / name).write_text(text, encoding="utf-8")
         (aside / APPLICABILITY).write_text(self._applicability_text(), encoding="utf-8")
         content = json.loads(self._json()) | {"digest": self.digest}
         (aside / "bundle.json").write_text(
@@ -143,12 +151,23 @@ class ModelBundle:
             None if around is None else Applicability.parse(around),
         )
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of the trees in bytes, once they predict."""
+        return self._forests.nbytes
+
+    def made_from(self, spec: FeatureSpec) -> bool:
+        """True where the features are all of ``spec``, or those that selection took from it."""
+        if not self.target.selection.most:
+            return self.spec.digest == spec.digest
+        return all(feature in spec.features for feature in self.spec.features)
+
     @cached_property
     def _forests(self) -> ForestGroup:
         """In the order of ``target.boosters``. Raises BundleError for an objective that is not ours."""
         forests = Forest.share([self.boosters[name] for name in self.target.boosters])
         for name, objective in zip(self.target.boosters, forests.objectives, strict=True):
-            ours = OBJECTIVES[name]
+            ours = ORDERED if self.target.ordered else OBJECTIVES[name]
             scaled = "sqrt" in objective or "average_output" in objective
             known = any(objective == o or (o and objective.startswith(o)) for o in ours)
             if scaled or not known:
@@ -195,20 +214,35 @@ class ModelBundle:
         known = self.known(X)
         rows = X if known.all() else X[known]  # sparing a copy where it can
         raw = dict(zip(self.target.boosters, self._raw(rows), strict=True))
-        layers = self._classes(raw["class"]) if self.target.kind == "class" else self._quantity(raw)
+        layers = self._classes(raw) if self.target.kind == "class" else self._quantity(raw)
         layers["applicability"] = self._inside(rows)
         full = {name: np.full(len(X), np.nan, np.float32) for name in layers}
         for name, values in layers.items():
             full[name][known] = values
         return full
 
+    def expected(self, X: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What the boosters of the target say before calibration of rows of features (row, feature): the mean
+        in learning units (row,), or class probabilities by rising code (row, class). NaN where not ``known``."""
+        known = self.known(X)
+        raw = dict(zip(self.target.boosters, self._raw(X[known]), strict=True))
+        if self.target.kind == "regression":
+            own = raw["estimate"]
+        else:
+            own = self._probability(raw)[:, np.argsort(listed(self.target))]
+        full = np.full((len(X), *own.shape[1:]), np.nan)
+        full[known] = own
+        return full
+
     def contributions(self, X: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
         """TreeSHAP (Lundberg et al. 2020) of rows of features (row, feature), by LightGBM itself.
 
-        {booster: (row, feature + 1)}, for ``class`` (row, class, feature + 1) with classes by rising code.
+        {booster: (row, feature + 1)}, for ``class`` (row, class, feature + 1) with classes by rising code,
+        but for each ``above_...`` of ordered classes (row, feature + 1).
         What each feature adds to the raw score of the row, last the score that is expected without
         knowing any; they sum to the raw score. Raw scores are in the target's unit, in its logarithm for
-        transform log, and before the softmax for classes. NaN where not ``known``.
+        transform log, and before the softmax for classes, the
+        logit of being above for ordered ones. NaN where not ``known``.
         """
         known = self.known(X)
         rows = np.ascontiguousarray(X[known])
@@ -231,7 +265,7 @@ class ModelBundle:
         LightGBM takes ``exp`` from the C library, as on Linux; elsewhere they differ in the last bits.
         """
         raw = self._forests.predict_raw(X)
-        if self.target.kind == "class":
+        if self.target.kind == "class" and not self.target.ordered:
             forest_kernels.softmax(raw[0])
         return raw
 
@@ -248,9 +282,15 @@ class ModelBundle:
         full[:, known] = self._raw(X[known])
         return self.calibration.about_soil(*full)
 
-    def _classes(self, raw: NDArray[np.float64]) -> dict[str, NDArray[np.float32]]:
+    def _classes(self, raw: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float32]]:
         assert isinstance(self.calibration, ClassCalibration)
-        return class_layers(self.target, self.calibration.apply(raw[:, listed(self.target)]))
+        return class_layers(self.target, self.calibration.apply(self._probability(raw)))
+
+    def _probability(self, raw: dict[str, NDArray[np.float64]]) -> NDArray[np.float64]:
+        """(row, class) in the target's order, not yet calibrated."""
+        if self.target.ordered:
+            return steps(expit(np.stack([raw[name] for name in self.target.boosters], axis=1)))
+        return np.asarray(raw["class"][:, listed(self.target)])
 
     def _quantity(self, raw: dict[str, NDArray[np.float64]]) -> dict[str, NDArray[np.float32]]:
         assert isinstance(self.calibration, Calibration)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from models import folds, knndm, leftout, measures
+from models import folds, knndm, leftout, measures, search
 from models.bundle import ModelBundle
+from models.recipe import Recipe
 from models.samples import SampleTable
 from models.targets import Target
 from models.uncertainty import Vector
@@ -79,14 +81,35 @@ def _score_folds(table: SampleTable, target: Target, splits: folds.Folds) -> dic
     """Scores over the pooled predictions for left-out rows, calibrated on the rows of the other folds.
 
     Intervals of a quantity are about the laboratory's value, sample error included, as that is what they
-    are held against.
+    are held against. Where features are selected or settings tuned, each fold does so for itself.
     """
-    pooled = {name: np.full(len(table), np.nan, np.float32) for name in target.layers}
-    left = (leftout.classes if target.kind == "class" else leftout.quantity)(table, target, splits)
+    rows = left_out(table, target, splits, search.nested(table, target, splits))
+    return score(table, target, {n: rows[n].to_numpy() for n in target.layers if n in rows})
+
+
+def left_out(
+    table: SampleTable, target: Target, splits: folds.Folds, recipes: Sequence[Recipe] | None = None
+) -> pd.DataFrame:
+    """What the other folds' models, calibrated on them, say of each row: its place, season and ``fold``, the
+    value ``observed``, the target's layers (float32) and, of a quantity, ``pit``: the probability that was
+    given to values up to the observed one. NaN where a row cannot be judged."""
+    found = table.frame[["sample_id", "season", "lon", "lat"]].reset_index(drop=True)
+    found["fold"] = folds.numbers(splits)
+    found["observed"] = table.y(target.name)
+    left: leftout.LeftOutClasses | leftout.LeftOutQuantity
+    if target.kind == "class":
+        left = leftout.classes(table, target, splits, recipes)
+    else:
+        left = leftout.quantity(table, target, splits, recipes)
+    for name in target.layers:
+        if name != "applicability":
+            found[name] = np.full(len(table), np.nan, np.float32)
     for fit, test in splits:
         for name, values in left.layers(fit, test).items():
-            pooled[name][test] = values
-    return score(table, target, pooled)
+            found.loc[test, name] = values
+        if isinstance(left, leftout.LeftOutQuantity):
+            found.loc[test, "pit"] = left.pit(fit, test)
+    return found
 
 
 def on_reference(bundle: ModelBundle, table: SampleTable) -> dict[str, Any]:
@@ -94,9 +117,11 @@ def on_reference(bundle: ModelBundle, table: SampleTable) -> dict[str, Any]:
 
     Raises ValueError where their features are not the bundle's.
     """
+    if not {f.name for f in bundle.spec.features} <= set(table.spec.names):
+        raise ValueError("the samples were read with other features than the model's")
+    table = table.select(bundle.spec.names).measured(bundle.target.name)
     if table.spec.digest != bundle.spec.digest:
         raise ValueError("the samples were read with other features than the model's")
-    table = table.measured(bundle.target.name)
     return score(table, bundle.target, bundle.predict_rows(table.X))
 
 
@@ -140,6 +165,9 @@ def _class_scores(y: NDArray[np.float64], layers: Layers, target: Target) -> tup
     return {
         "n": len(y),
         "accuracy": float(right.mean()),
+        "kappa": _known(
+            measures.weighted_kappa(y, layers["class"], list(names), "quadratic" if target.ordered else None)
+        ),
         "brier": measures.brier(truth, np.clip(own, 0, 1)),
         "confusion": confusion,
     }, lambda rows: float(right[rows].mean())
@@ -163,11 +191,15 @@ def _quantity_scores(
     return {
         "n": len(y),
         "unit": target.unit,
-        **{name: value if np.isfinite(value) else None for name, value in scores.items()},
+        **{name: _known(value) for name, value in scores.items()},
         "coverage_interval": [covered.lower, covered.upper],
         "coverage_nominal": target.interval,
         **_on_log_scale(estimate, y, target),
     }, lambda rows: measures.rmse(y[rows], estimate[rows])
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
 
 
 def _on_log_scale(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from models.boosting import boost_scale, boost_target, learnt
 from models.folds import Folds
 from models.layers import class_layers, listed, quantity_layers
+from models.recipe import Recipe
 from models.samples import SampleTable
 from models.targets import Target
 from models.uncertainty import (
@@ -66,6 +68,13 @@ class LeftOutQuantity:
         found = self.calibration(fit).about_measurement(self.location[test], self.scale[test], own)
         return quantity_layers(self.target, found)
 
+    def pit(self, fit: NDArray[np.intp], test: NDArray[np.intp]) -> Vector:
+        """Probability given to values up to the measured one, of the rows ``test``, calibrated on ``fit``."""
+        own = self.sample_variance[test]
+        found = self.calibration(fit).about_measurement(self.location[test], self.scale[test], own)
+        learnt = self.location[test] + self.residual[test]
+        return found.cdf(np.exp(learnt) if self.target.transform == "log" else learnt)
+
 
 @dataclass(frozen=True)
 class LeftOutClasses:
@@ -105,23 +114,60 @@ class LeftOutClasses:
         return full
 
 
-def quantity(table: SampleTable, target: Target, splits: Folds) -> LeftOutQuantity:
-    """Each row judged by boosters that learnt from other folds; so is the scale of its residual."""
+def says(
+    table: SampleTable, target: Target, splits: Folds, recipes: Sequence[Recipe] | None = None
+) -> Vector:
+    """What boosters of the other folds say of each row: means in learning units (row,), or class
+    probabilities by rising code (row, class); NaN where a row lacks a feature that was whole in its fold.
+
+    ``recipes``: how each fold's boosters are made; by default as the target says, of all features.
+    """
+    count = len(target.classes)
+    found = np.full((len(table), count) if target.kind == "class" else len(table), np.nan)
+    for (fit, test), how in zip(splits, _made(table, target, splits, recipes), strict=True):
+        _fill(found, *how, fit, test)
+    return found
+
+
+def losses(table: SampleTable, target: Target, found: Vector) -> Vector:
+    """Loss of each row (row,) of ``says``: the squared error in learning units, of classes Brier's score, of
+    ordered ones the ranked probability score. A row that was not judged counts as judged by the mean."""
+    y = table.y(target.name)
+    truth = learnt(y, target)
+    if target.kind == "class":
+        codes = sorted(c.code for c in target.classes)
+        truth = (np.searchsorted(codes, y)[:, None] == np.arange(len(codes))).astype(np.float64)
+        if target.ordered:
+            order = listed(target)
+            truth, found = np.cumsum(truth[:, order], axis=1), np.cumsum(found[:, order], axis=1)
+    squared = (np.where(np.isfinite(found), found, truth.mean(axis=0)) - truth) ** 2
+    return np.asarray(squared if squared.ndim == 1 else squared.sum(axis=1))
+
+
+def _made(
+    table: SampleTable, target: Target, splits: Folds, recipes: Sequence[Recipe] | None
+) -> list[tuple[SampleTable, Target]]:
+    """Each fold's table and target."""
+    return [r.apply(table, target) for r in recipes] if recipes else [(table, target)] * len(splits)
+
+
+def quantity(
+    table: SampleTable, target: Target, splits: Folds, recipes: Sequence[Recipe] | None = None
+) -> LeftOutQuantity:
+    """Each row judged by boosters that learnt from other folds (``says``); so is the scale of its residual."""
     y = table.y(target.name)
     target.check_values(y)
     own, common = table.error_variance(target.name, target.transform == "log")
     own, common = checked_variance(own, len(y)), checked_variance(common, len(y))
-    location = np.full(len(y), np.nan)
-    for fit, test in splits:
-        _fill(location, table, target, fit, test)
+    location = says(table, target, splits, recipes)
     residual = learnt(y, target) - location
     known = np.isfinite(residual)
     base = log_variance(residual[known], own[known])
     staged = np.zeros((len(SCALE_TREES), len(y)))
-    X, names = table.X, table.spec.names
-    for fit, test in splits:
-        fit = fit[known[fit]]
-        booster = boost_scale(X[fit], residual[fit], base, own[fit], target, names, SCALE_TREES[-1])
+    made = _made(table, target, splits, recipes)
+    for (fit, test), (rows, tuned) in zip(splits, made, strict=True):
+        fit, X, names = fit[known[fit]], rows.X, rows.spec.names
+        booster = boost_scale(X[fit], residual[fit], base, own[fit], tuned, names, SCALE_TREES[-1])
         for row, trees in zip(staged[1:], SCALE_TREES[1:], strict=True):
             row[test] = booster.predict(X[test], num_iteration=trees, num_threads=1)
     fits = [likelihood(residual[known], base + scores[known], own[known]) for scores in staged]
@@ -129,15 +175,14 @@ def quantity(table: SampleTable, target: Target, splits: Folds) -> LeftOutQuanti
     return LeftOutQuantity(target, location, residual, staged[best], base, SCALE_TREES[best], own, common)
 
 
-def classes(table: SampleTable, target: Target, splits: Folds) -> LeftOutClasses:
-    """Each row judged by a booster that learnt from other folds."""
+def classes(
+    table: SampleTable, target: Target, splits: Folds, recipes: Sequence[Recipe] | None = None
+) -> LeftOutClasses:
+    """Each row judged by a booster that learnt from other folds (``says``)."""
     y = table.y(target.name)
     target.check_values(y)
     codes = sorted(c.code for c in target.classes)
-    probability = np.full((len(y), len(codes)), np.nan)
-    for fit, test in splits:
-        _fill(probability, table, target, fit, test)
-    return LeftOutClasses(target, probability, np.searchsorted(codes, y))
+    return LeftOutClasses(target, says(table, target, splits, recipes), np.searchsorted(codes, y))
 
 
 def _fill(
@@ -148,8 +193,8 @@ def _fill(
     A gap in a feature that was whole in ``fit`` stays NaN in ``out``: LightGBM would take it for 0.
     """
     X, y = table.X, table.y(target.name)
-    booster = boost_target(X[fit], y[fit], target, table.spec.names)
+    boosted = boost_target(X[fit], y[fit], target, table.spec.names)
     whole = ~np.isnan(X[fit]).any(axis=0)
     test = test[~np.isnan(X[test][:, whole]).any(axis=1)]
     if len(test):
-        out[test] = booster.predict(X[test], num_threads=1)
+        out[test] = boosted.says(X[test])

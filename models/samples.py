@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -54,6 +55,15 @@ class SampleTable:
         """The rows numbered ``rows``, in that order."""
         return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True))
 
+    def select(self, names: Sequence[str]) -> SampleTable:
+        """The same rows with the features ``names``, in that order. Raises ValueError for an unknown one."""
+        known = {f.name: f for f in self.spec.features}
+        if unknown := [n for n in names if n not in known]:
+            raise ValueError(f"sample table lacks feature(s) {unknown}; it has {', '.join(known)}")
+        if tuple(names) == self.spec.names:
+            return self
+        return replace(self, spec=FeatureSpec(tuple(known[n] for n in names)))
+
     def y(self, target: str) -> NDArray[np.float64]:
         """Values of ``target``, float64 (row,): class codes or a quantity in its unit; NaN where not measured."""
         return self.frame[target].to_numpy(np.float64)
@@ -70,6 +80,17 @@ class SampleTable:
             for name in (f"{kind}_own", f"{kind}_shared")
         )
         return own, shared
+
+    def row_digests(self, target: str) -> NDArray[np.uint64]:
+        """First 64 bits of a SHA-256 (row,) of season, place and value of ``target``: which sample it is."""
+        f = self.frame
+        columns = zip(f.season.astype(str), f.epsg, f.x, f.y, self.y(target), strict=True)
+        texts = [
+            f"{season}|{epsg}|{float(x)!r}|{float(y)!r}|{float(value)!r}"
+            for season, epsg, x, y, value in columns
+        ]
+        digests = b"".join(hashlib.sha256(text.encode()).digest()[:8] for text in texts)
+        return np.frombuffer(digests, "<u8")
 
     @property
     def digest(self) -> str:

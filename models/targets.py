@@ -9,10 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from models.settings import BoosterSettings, FoldSettings, Settings
+from models.gate import Gate
+from models.settings import (
+    ApplicabilitySettings,
+    BoosterSettings,
+    FoldSettings,
+    SelectionSettings,
+    Settings,
+    TuningSettings,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9A-Fa-f]{6}$")]
+
+
+#: Settings that bundles of format 2 did not have at first, of a target and of its booster.
+LATER = ("ordered", "selection", "tuning", "applicability", "gate")
+LATER_MODEL = ("l2", "monotone", "balance")
 
 
 class Title(Settings):
@@ -43,6 +56,9 @@ class Target(Settings):
     """Whether classes and thresholds come from a verified legal or scientific source."""
     source: str = ""
     classes: tuple[MapClass, ...] = ()
+    ordered: bool = False
+    """Classes are degrees of one thing, listed from least to most: what is learnt is whether each is passed
+    (Frank & Hall 2001, doi:10.1007/3-540-44795-4_13)."""
     bad_classes: tuple[Name, ...] = ()
     """Classes whose probabilities add up to ``risk``."""
     unit: str = ""
@@ -59,6 +75,10 @@ class Target(Settings):
     """Step of the stored integers of a regression product, in ``unit``."""
     model: BoosterSettings = BoosterSettings()
     folds: FoldSettings = FoldSettings()
+    selection: SelectionSettings = SelectionSettings()
+    tuning: TuningSettings = TuningSettings()
+    applicability: ApplicabilitySettings = ApplicabilitySettings()
+    gate: Gate = Gate()
 
     @field_validator("scale")
     @classmethod
@@ -71,11 +91,13 @@ class Target(Settings):
     def _whole(self) -> Target:
         if self.kind == "class":
             self._check_classes()
-        elif self.classes or self.bad_classes or self.shares:
+        elif self.classes or self.bad_classes or self.shares or self.ordered or self.model.balance:
             raise ValueError("kind regression takes no classes")
         elif not self.unit:
             raise ValueError("kind regression needs a unit, such as dS/m")
         self._check_thresholds()
+        if misfits := self.gate.misfits(self.kind, self.transform):
+            raise ValueError(f"gate: kind {self.kind}, transform {self.transform} has no {misfits}")
         return self
 
     def _check_thresholds(self) -> None:
@@ -103,6 +125,8 @@ class Target(Settings):
             raise ValueError(f"shares are {list(self.shares)}; expected {len(self.classes)} numbers above 0")
         if self.transform != "none" or self.unit:
             raise ValueError("kind class takes neither unit nor transform")
+        if self.model.monotone and not self.ordered:
+            raise ValueError("monotone says which way a target goes; classes need ordered: true for it")
 
     @property
     def value_column(self) -> str:
@@ -116,7 +140,10 @@ class Target(Settings):
 
     @property
     def boosters(self) -> tuple[str, ...]:
-        """Names of the boosters that a model of this target needs; the first is of the target itself."""
+        """Names of the boosters that a model of this target needs: ``estimate scale`` of a quantity, ``class``
+        of classes, or of ordered ones ``above_<class>`` for each but the last."""
+        if self.ordered:
+            return tuple(f"above_{c.name}" for c in self.classes[:-1])
         return ("class",) if self.kind == "class" else ("estimate", "scale")
 
     @property
@@ -178,5 +205,13 @@ class Target(Settings):
             raise ValueError(f"target {self.name!r}: all {len(y)} samples have the value {y[0]:g}")
 
     def dump(self) -> dict[str, Any]:
-        """The target as values that JSON holds."""
-        return self.model_dump(mode="json")
+        """The target as values that JSON holds; settings that came later are left out where they are the
+        usual ones, so that older bundles keep their digest."""
+        content = self.model_dump(mode="json")
+        for part, settings, later in ((content, self, LATER), (content["model"], self.model, LATER_MODEL)):
+            for name in later:
+                if getattr(settings, name) == type(settings).model_fields[name].get_default(
+                    call_default_factory=True
+                ):
+                    del part[name]
+        return content

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+from dataclasses import dataclass
 from typing import Any
 
 import lightgbm
 import numpy as np
 
-from models import correlation, leftout
+from models import correlation, leftout, search
 from models.applicability import Applicability
-from models.boosting import boost_scale, boost_target
+from models.boosting import Boosted, boost_scale, boost_target
 from models.bundle import ModelBundle
 from models.folds import numbers
 from models.knndm import Chosen, choose
@@ -23,39 +25,57 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
 
     ``places`` (place, 3): where the map will be, as ``models.folds.on_globe`` gives it; folds are then
     matched to it, else they are spatial blocks. Deterministic: the same rows in the same order give the
-    same bytes. Raises ValueError where a value is not one that the target allows, where values do not
-    vary, where a class has no sample, and where all samples are of one site.
+    same bytes; where tuning has a time limit the card says that they may differ. Raises ValueError where a
+    value is not one that the target allows, where values do not vary, where a class has no sample, and where all samples are of one site.
     """
-    table = table.measured(target.name)
-    target.check_values(table.y(target.name), every_class=True)
-    chosen = choose(table, target.folds, places)
+    whole = table.measured(target.name)
+    target.check_values(whole.y(target.name), every_class=True)
+    if unknown := sorted(set(target.model.monotone) - set(whole.spec.names)):
+        raise ValueError(
+            f"target {target.name!r}: monotone names {unknown}; features are {', '.join(whole.spec.names)}"
+        )
+    chosen = choose(whole, target.folds, places)
+    recipe = search.find(whole, target, chosen.splits)
+    table, tuned = recipe.apply(whole, target)
     fit = _classes if target.kind == "class" else _quantity
-    boosters, calibration, about, errors = fit(table, target, chosen)
-    applicability = _applicability(table, boosters[target.boosters[0]], chosen)
+    boosted, made = fit(table, tuned, chosen)
+    applicability = _applicability(table, boosted, chosen)
     card = {
         "samples": len(table),
-        "samples_digest": table.digest,
+        "samples_digest": whole.digest,
         "simulated": table.simulated,
         "seasons": sorted(set(table.frame.season.astype(str))),
         "lightgbm": lightgbm.__version__,
         "uncertainty": f"calibrated on {chosen.what}",
-        "calibration": about,
-        "error_correlation": correlation.of_left_out(table, errors),
+        "calibration": made.about,
+        "recipe": recipe.dump(),
+        "rows": base64.b64encode(np.sort(whole.row_digests(target.name)).tobytes()).decode(),
+        "reproducible": target.tuning.trials < 2 or target.tuning.time_limit_s is None,
+        "error_correlation": correlation.of_left_out(table, made.errors),
         "features_with_gaps": [n for n in table.spec.names if table.frame[n].isna().any()],
     }
-    texts = {name: booster.model_to_string() for name, booster in boosters.items()}
-    return ModelBundle(target, table.spec, texts, card, calibration, applicability)
+    texts = {name: booster.model_to_string() for name, booster in made.boosters.items()}
+    return ModelBundle(target, table.spec, texts, card, made.calibration, applicability)
 
 
-Fitted = tuple[dict[str, lightgbm.Booster], Calibration | ClassCalibration, dict[str, Any], Vector]
+@dataclass(frozen=True)
+class Fitted:
+    """All boosters, and what calibrates them."""
+
+    boosters: dict[str, lightgbm.Booster]
+    calibration: Calibration | ClassCalibration
+    about: dict[str, Any]
+    errors: Vector
+    """Left-out errors in standard deviations (row,)."""
 
 
-def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
+def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> tuple[Boosted, Fitted]:
     left = leftout.quantity(table, target, chosen.splits)
     X, names, own = table.X, table.spec.names, left.sample_variance
     known = np.isfinite(left.residual)
+    boosted = boost_target(X, table.y(target.name), target, names)
     boosters = {
-        "estimate": boost_target(X, table.y(target.name), target, names),
+        **boosted.boosters,
         "scale": boost_scale(
             X[known], left.residual[known], left.base, own[known], target, names, left.trees
         ),
@@ -69,26 +89,28 @@ def _quantity(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
         "common_error_sd": float(np.sqrt(calibration.common)),
         "scale_trees": left.trees,
     }
-    return boosters, calibration, about, left.standardised
+    return boosted, Fitted(boosters, calibration, about, left.standardised)
 
 
-def _classes(table: SampleTable, target: Target, chosen: Chosen) -> Fitted:
+def _classes(table: SampleTable, target: Target, chosen: Chosen) -> tuple[Boosted, Fitted]:
     left = leftout.classes(table, target, chosen.splits)
-    booster = boost_target(table.X, table.y(target.name), target, table.spec.names)
+    boosted = boost_target(table.X, table.y(target.name), target, table.spec.names)
     order = [c.name for c in target.classes]
-    return {"class": booster}, left.calibration(), {"cuts": order[1:]}, left.standardised
+    about = {"cuts": order[1:]}
+    return boosted, Fitted(boosted.boosters, left.calibration(), about, left.standardised)
 
 
-def _applicability(table: SampleTable, booster: lightgbm.Booster, chosen: Chosen) -> Applicability | None:
+def _applicability(table: SampleTable, boosted: Boosted, chosen: Chosen) -> Applicability | None:
     """Over the features that training had of each row; None where no such feature tells rows apart.
 
     Importance is the gain of the splits; where no tree split, all count alike.
     """
     X = table.X
-    gain = np.asarray(booster.feature_importance("gain"), np.float64)
+    gain = boosted.gain()
     weight = gain if gain.any() else np.ones(len(gain))
     whole = np.isfinite(X).all(axis=0)
     weight = np.where(whole, weight, 0)
     if not ((weight > 0) & (np.ptp(np.where(whole, X, 0), axis=0) > 0)).any():
         return None
-    return Applicability.fit(np.where(whole, X, 0), weight, numbers(chosen.splits))
+    found = Applicability.fit(np.where(whole, X, 0), weight, numbers(chosen.splits))
+    return found.thinned(boosted.target.applicability.max_rows)

@@ -35,7 +35,9 @@ from models.settings import Settings
 from models.targets import Target
 from pipeline import yamlfile
 from pipeline.errors import InputError
+from pipeline.imports import crs as systems
 from pipeline.ownindices import Name, OwnIndex, named
+from pipeline.prices import Prices
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
 from pipeline.sensors import SensorName
@@ -257,9 +259,36 @@ class SampleFile(Settings):
     """A table of sites measured in one season."""
 
     file: FilePath
-    season: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)]
+    season: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)] = ""
+    """Empty: each row belongs to the season that holds its date."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Header in the file -> our name, for odd headers."""
+    crs: str = ""
+    """Reference system of places that do not state their own, such as EPSG:9210 or VN-2000 105°45'."""
+    units: dict[str, str] = Field(default_factory=dict)
+    """Header in the file, or our name -> unit, where the file does not state it."""
+    extract: str = ""
+    """Extract of conductivities, such as 1:5, where the file does not state it."""
+    layer: str = ""
+    """Sheet of a workbook, layer of a GeoPackage."""
+    depth_cm: tuple[float, float] = (0, 30)
+    """Depth that is mapped; layers of a profile are averaged over it."""
+    edge_m: float = Field(15, ge=0, le=500)
+    """Points in a survey polygon keep this distance from its edge."""
+
+    @field_validator("crs")
+    @classmethod
+    def _known_crs(cls, value: str) -> str:
+        if value:
+            systems.parse(value)
+        return value
+
+    @field_validator("depth_cm")
+    @classmethod
+    def _layer_of_soil(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 1000:
+            raise ValueError("expected the upper and the lower end in cm, such as [0, 30]")
+        return value
 
 
 def _target(value: Any, info: ValidationInfo) -> Target:
@@ -329,6 +358,8 @@ class Config(Settings):
     evaluate_on: SampleFile | None = None
     zones: ZoneSettings | None = None
     quality: QualitySettings = QualitySettings()
+    rates: Prices | None = None
+    """What core-hours, traffic and disk cost: `phusa forecast` then tells money."""
     store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
     _file: Path = PrivateAttr(default=Path("."))
 
@@ -354,7 +385,7 @@ class Config(Settings):
                 f"targets: {sorted(taken)[0]!r} is the name of another column of the sample table"
             )
         for entry in (*self.samples, *([self.evaluate_on] if self.evaluate_on else [])):
-            if entry.season not in self.seasons:
+            if entry.season and entry.season not in self.seasons:
                 raise ValueError(
                     f"season {entry.season!r} of {entry.file.name} is unknown; known: {', '.join(self.seasons)}"
                 )

@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from features.spec import FeatureSpec
-from pipeline import losses, mapping, runner
+from pipeline import looks, losses, mapping, runner
 from pipeline.config import Config
+from pipeline.drive import Progress
 from pipeline.errors import PhusaError
 from pipeline.files import scratch_folder
 from pipeline.grid import lonlat_box, tiles
 from pipeline.mapping import BlockTask
 from pipeline.plan import block_tasks
-from pipeline.production import Progress, silent
+from pipeline.production import silent
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.stack import Loss
@@ -35,6 +36,8 @@ class FeatureFiles:
     loss_percent: float
     lost: dict[str, int]
     """Lost reads by scene and reason."""
+    scenes: Scenes
+    """What was read, and what the guard refused."""
 
 
 def write(
@@ -46,6 +49,7 @@ def write(
     of this run is left.
     """
     spec = config.features
+    found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client)
     with scratch_folder(out / ".scratch") as work:
         owner: dict[str, Path] = {}
         tasks: list[BlockTask] = []
@@ -69,7 +73,7 @@ def write(
         losses.refuse(share, config.max_loss_percent, losses.worst(lost))
         losses.refuse_ground(failed, ground, f"season {season.name!r}")
         files = [_finish_features(path, out) for path in sorted(set(owner.values()))]
-        return FeatureFiles(files, share, losses.worst(lost))
+        return FeatureFiles(files, share, losses.worst(lost), found)
 
 
 def _write_block(path: Path, offset: tuple[int, int], cube: NDArray[np.float32]) -> None:

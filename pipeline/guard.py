@@ -1,111 +1,270 @@
-"""The radiometric guard: do the pixels bear out what a record says of their offset?
+"""The radiometric guard: do a scene's pixels bear out what its record says of the offset?
 
-A wrong offset moves every band by 0.1 reflectance (1000 in the stored numbers). Taken twice, dark
-land falls to the clip at 1; not taken at all, nothing is dark any more, not even vegetation in the
-visible or water in the short-wave infrared. Where a block has neither, the step against the other
-dates of the same ground tells: haze, flood and harvest move bands differently, an offset all alike.
+A wrong offset moves every band by 0.1 reflectance (1000 in the stored numbers). Not taken off at all,
+nothing is dark any more; taken twice, dark land falls to the clip at 1. Haze, flood, snow, fire and the
+glint of the sun move bands differently, an offset all alike. So a scene is compared with the others of
+its season over the same ground, and the season itself with what vegetation can be.
+
+Only land convicts: water is dark in every band, or glints in every band, and says nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-_VISIBLE = ("blue", "green", "red")
-VEGETATION, BARE, WATER = 4, 5, 6
+#: Bands that are looked at, where a record has them.
+EVIDENCE = ("blue", "red", "nir", "swir16", "swir22")
+_VISIBLE = ("blue", "red")
+_DARK, VEGETATION, BARE, WATER, _SNOW = 2, 4, 5, 6, 11
+#: Classes of which the ground is seen without doubt.
+GROUND = (_DARK, VEGETATION, BARE, WATER, _SNOW)
+_LAND = (VEGETATION, BARE)
 #: Offset of ESA's products, in stored numbers.
 OFFSET = 1000
-#: Band, ground that is dark in it, and the reflectance that the darkest twentieth of it never has.
-#: Sparse vegetation shows its soil in the red, so blue is asked first.
-_DARK = (
-    ("blue", VEGETATION, "vegetation", 1000),
-    ("red", VEGETATION, "vegetation", 1300),
-    ("swir16", WATER, "water", 1000),
-    ("swir22", WATER, "water", 1000),
-)
-#: Fewest pixels, and share of them at the clip, that speak against a scene.
-ENOUGH, CLIPPED = 100, 0.5
-#: Pixels along an axis that are looked at.
-SIDE = 128
-#: How far a step may be from the offset, and the bands' steps from one another.
-STEP_SLACK = 300
+#: Fewest pixels that say something.
+ENOUGH = 100
+#: Not taken off, numbers stay above the offset but for what the atmospheric correction took too much.
+_FLOOR, _BELOW = 900, 0.02
+#: Share of vegetation at the clip that speaks against a scene, and below which it speaks for it.
+_CLIPPED, _UNCLIPPED = 0.5, 0.1
+#: How far a step may be from the offset: more in the visible, where a veil of haze comes on top.
+_SLACK = {"blue": 450, "red": 450}
+_SLACK_INFRARED = 300
+#: What is above the clip.
+_OFF_THE_CLIP = 50
+#: Raised when the same pixels would be judged otherwise.
+VERSION = 1
+
+State = Literal["sound", "not taken off", "taken twice", "unknown"]
 
 
-def thin(shape: tuple[int, int]) -> tuple[slice, slice]:
-    """The pixels looked at."""
-    step = max(1, min(shape) // SIDE)
-    return slice(None, None, step), slice(None, None, step)
+@dataclass(frozen=True)
+class Look:
+    """What is looked at of one scene: the same pixels for all scenes of one ground."""
+
+    scene: str
+    bands: Mapping[str, NDArray[np.uint16]]
+    """Name -> (pixel,) harmonised reflectance x 10000, 0 = unseen."""
+    scl: NDArray[np.uint8]
+    """(pixel,) class, 0 where the ground is not seen clearly."""
+
+    @property
+    def land(self) -> NDArray[np.bool_]:
+        """Pixels of vegetation and bare soil, (pixel,)."""
+        return np.isin(self.scl, _LAND)
 
 
-def judge(bands: Mapping[str, NDArray[np.uint16]], scl: NDArray[np.uint8]) -> str:
-    """What speaks against one scene, or "".
+@dataclass(frozen=True)
+class Verdict:
+    """What the pixels say of a scene's offset, and what was seen."""
 
-    ``bands``: name -> (y, x) harmonised reflectance x 10000, 0 = unseen; ``scl`` (y, x), 0 where not
-    clear.
+    state: State
+    seen: str = ""
+
+    @property
+    def against(self) -> str:
+        """Why the scene cannot be used, "" where it can."""
+        if self.state in ("not taken off", "taken twice"):
+            return f"the offset was {self.state}: {self.seen}"
+        return ""
+
+
+def judge(looks: Sequence[Look]) -> dict[str, Verdict]:
+    """Scene -> verdict, for the scenes of one ground and season; ``looks`` share their pixels.
+
+    A scene that stands an offset away from the others is judged by them; the others by what is known of
+    land, all together, since haze does not lie over every date. A scene that cannot be compared is
+    judged alone.
     """
-    land = np.isin(scl, (VEGETATION, BARE))
-    for name in (*_VISIBLE, "swir16", "swir22"):
-        if name not in bands:
-            continue
-        seen = bands[name][land & (bands[name] > 0)]
-        if len(seen) >= ENOUGH and float((seen == 1).mean()) > CLIPPED:
-            share = 100 * float((seen == 1).mean())
-            return f"{share:.0f} % of the land is at the clip of 1 in {name}: the offset was taken twice"
-    for name, ground, what, bound in _DARK:
-        if name not in bands or (name == "red" and "blue" in bands):
-            continue
-        seen = bands[name][(scl == ground) & (bands[name] > 0)]
-        if len(seen) >= ENOUGH and (dark := float(np.percentile(seen, 5))) > bound:
-            return (
-                f"the darkest {what} has reflectance {dark / 10000:.3f} in {name}: "
-                "the offset was not taken off"
-            )
+    own = {look.scene: alone(look) for look in looks}
+    reference, calm = _reference(looks)
+    steps = {look.scene: _step(look, reference, calm) for look in looks}
+    shared = _shared(reference, [own[name] for name, step in steps.items() if step.level == 0])
+    counts = Counter(step.level for step in steps.values())
+    if shared.state == "unknown" and any(counts[k] >= counts[0] for k in (-1, 1)):
+        return own  # nothing tells which of them are right
+    return {look.scene: _verdict(look, own[look.scene], shared, steps[look.scene]) for look in looks}
+
+
+def _verdict(look: Look, own: Verdict, shared: Verdict, step: _Step) -> Verdict:
+    if step.level is None:  # as strange as haze or fire make it, or not to be compared
+        return Verdict("unknown") if own.state == "not taken off" and step.hazy else own
+    if step.level == 0 and own.state != "unknown":
+        return own
+    lies = {"not taken off": 1, "taken twice": -1}.get(shared.state, 0) + step.level
+    if lies == 0:
+        known = step.level != 0 or shared.state == "sound"
+        return Verdict("sound") if known else Verdict("unknown")
+    seen = "; ".join(text for text in (step.shown if step.level else "", own.seen or shared.seen) if text)
+    if lies > 0 and not _has_dark(look):
+        return Verdict("not taken off", seen)
+    if lies < 0:
+        return Verdict("taken twice", seen)
+    return Verdict("sound")
+
+
+def _shared(reference: Look, members: Iterable[Verdict]) -> Verdict:
+    """What holds for the scenes that agree with one another: what most of them show, else their median."""
+    known = [v for v in members if v.state != "unknown"]
+    states = Counter(v.state for v in known)
+    # "sound" asks the least of the pixels, so it wins a draw
+    return max(known, key=lambda v: (states[v.state], v.state == "sound"), default=alone(reference))
+
+
+# --- one scene ---------------------------------------------------------------------------------
+
+
+def alone(look: Look) -> Verdict:
+    """What a scene shows by itself."""
+    clipped = _clipped(look)
+    if clipped:
+        return Verdict("taken twice", clipped)
+    if _has_dark(look):
+        return Verdict("sound") if _has_unclipped(look) else Verdict("unknown")
+    return _lifted(look)
+
+
+def _clipped(look: Look) -> str:
+    """What speaks for an offset that was taken twice, or "": land at the clip in the visible bands while
+    it is bright in the infrared."""
+    for ground, what in ((VEGETATION, "vegetation"), (BARE, "bare soil")):
+        here = look.scl == ground
+        shares = {n: _share_clipped(look.bands[n][here]) for n in _VISIBLE if n in look.bands}
+        known = {n: share for n, share in shares.items() if share is not None}
+        infrared = _share_clipped(look.bands["nir"][here]) if "nir" in look.bands else 0.0
+        if known and min(known.values()) > _CLIPPED and infrared is not None and infrared < _CLIPPED:
+            shown = ", ".join(f"{100 * share:.0f} % in {name}" for name, share in known.items())
+            return f"of the {what} at the clip of 1 are {shown}"
     return ""
 
 
-def steps(series: Mapping[str, NDArray[np.uint16]], groups: Sequence[object]) -> dict[int, str]:
-    """Index of a date -> the step of its group against the others', where that is an offset's.
+def _share_clipped(values: NDArray[np.uint16]) -> float | None:
+    seen = values[values > 0]
+    return float((seen == 1).mean()) if len(seen) >= ENOUGH else None
 
-    ``series``: band -> (time, y, x), 0 = unseen; ``groups`` says which dates were processed alike
-    (baseline and offset). The largest group is believed; a band of the infrared is needed, since haze
-    moves the visible ones together.
+
+def _has_dark(look: Look) -> bool:
+    """True where some ground is darker than any can be with the offset in its numbers."""
+    ground, dark = np.isin(look.scl, GROUND), np.zeros(len(look.scl), np.bool_)
+    for values in look.bands.values():
+        dark |= ground & (values > 0) & (values < _FLOOR)
+    return bool(dark.sum() >= max(ENOUGH, _BELOW * ground.sum()))
+
+
+def _has_unclipped(look: Look) -> bool:
+    """True where vegetation, always dark in the visible, is there and not at the clip."""
+    shares = [_share_clipped(look.bands[n][look.scl == VEGETATION]) for n in _VISIBLE if n in look.bands]
+    return any(share is not None and share < _UNCLIPPED for share in shares)
+
+
+def _lifted(look: Look) -> Verdict:
+    """Whether nothing is dark because dense vegetation stands an offset too high.
+
+    With the offset taken off it must look like dense vegetation: haze leaves blue far above red, and the
+    soil under sparse plants shows in red and in the short-wave infrared.
     """
-    kinds = sorted(set(groups), key=lambda g: (-list(groups).count(g), str(g)))
-    if len(kinds) < 2 or len(series) < 3 or not set(series) - set(_VISIBLE):
-        return {}
-    trusted = [t for t, g in enumerate(groups) if g == kinds[0]]
-    found: dict[int, str] = {}
-    for kind in kinds[1:]:
-        mine = [t for t, g in enumerate(groups) if g == kind]
-        if len(mine) >= len(trusted):
-            continue
-        moved = {name: _step(values, mine, trusted) for name, values in series.items()}
-        known = {name: step for name, step in moved.items() if step is not None}
-        values = np.array(list(known.values()))
-        if len(known) < 3 or np.ptp(values) > STEP_SLACK:
-            continue
-        if abs(abs(float(np.median(values))) - OFFSET) <= STEP_SLACK:
-            shown = ", ".join(f"{n} {v / 10000:+.3f}" for n, v in known.items())
-            found |= dict.fromkeys(mine, f"step against {len(trusted)} dates processed otherwise: {shown}")
-    return found
+    needed = (*_VISIBLE, "nir")
+    if not all(name in look.bands for name in needed):
+        return Verdict("unknown")
+    blue, red, nir = (look.bands[name].astype(np.int32) - OFFSET for name in needed)
+    dense = (look.scl == VEGETATION) & (nir > 1500) & (nir - red > 0.7 * np.maximum(nir + red, 1))
+    dense &= np.abs(blue - red) <= 250
+    short = next((name for name in ("swir22", "swir16") if name in look.bands), None)
+    if short:
+        values = look.bands[short].astype(np.int32) - OFFSET
+        dense &= (values > 0) & (values < (1200 if short == "swir22" else 2500))
+    if dense.sum() < max(ENOUGH, 0.1 * (look.scl == VEGETATION).sum()):
+        return Verdict("unknown")
+    shown = [n for n in (*_VISIBLE, short) if n]
+    dark = ", ".join(f"{np.percentile(look.bands[n][dense], 5) / 10000:.3f} in {n}" for n in shown)
+    return Verdict("not taken off", f"the darkest vegetation has reflectance {dark}, and nothing is darker")
 
 
-def _step(values: NDArray[np.uint16], mine: Sequence[int], others: Sequence[int]) -> float | None:
-    """Median difference of two groups' medians over the calmer half of the pixels that both saw."""
-    own, reference = (np.where(values[k] > 0, values[k].astype(np.float32), np.nan) for k in (mine, others))
-    both = ~np.isnan(own).all(axis=0) & ~np.isnan(reference).all(axis=0)
-    if both.sum() < ENOUGH:
-        return None
-    low, middle, high = _ranks(reference[:, both], (0.25, 0.5, 0.75))
-    calm = high - low <= np.median(high - low)
-    return float(np.median((_ranks(own[:, both], (0.5,))[0] - middle)[calm]))
+# --- against the others ------------------------------------------------------------------------
 
 
-def _ranks(values: NDArray[np.float32], parts: Sequence[float]) -> list[NDArray[np.float32]]:
-    """Nearest-rank quantiles along the first axis, NaN left out (NumPy's own take minutes a block)."""
-    ordered = np.sort(values, axis=0)  # NaN come last
-    last = (~np.isnan(values)).sum(axis=0) - 1
+def _reference(looks: Sequence[Look]) -> tuple[Look, dict[str, NDArray[np.bool_]]]:
+    """The scenes' lower median, pixel by pixel, and by band the half of the pixels that changes least."""
+    stacked = np.stack([look.scl for look in looks])
+    bands, calm = {}, {}
+    for name in EVIDENCE:
+        if any(name in look.bands for look in looks):
+            empty = np.zeros(stacked.shape[1], np.uint16)
+            values = np.stack([look.bands.get(name, empty) for look in looks])
+            values = np.where(np.isin(stacked, GROUND), values, 0)
+            low, middle, high = _ranks(values, (0.25, 0.5, 0.75))
+            bands[name] = middle
+            seen = middle > 0
+            spread = high.astype(np.int32) - low
+            # a pixel that one scene alone saw compares it with itself
+            seen &= ((values > 0).sum(axis=0) > 1) | (len(looks) == 1)
+            calm[name] = seen & (spread <= (np.median(spread[seen]) if seen.any() else 0))
+    land = np.isin(stacked, _LAND).sum(axis=0) * 2 > np.isin(stacked, GROUND).sum(axis=0)
+    green = (stacked == VEGETATION).sum(axis=0) * 2 > np.isin(stacked, GROUND).sum(axis=0)
+    anything = np.isin(stacked, GROUND).any(axis=0)
+    scl = np.select([green, land, anything], [VEGETATION, BARE, WATER], 0).astype(np.uint8)
+    return Look("", bands, scl), calm
+
+
+def _ranks(values: NDArray[np.uint16], parts: Sequence[float]) -> list[NDArray[np.uint16]]:
+    """Lower nearest-rank quantiles along the first axis of what is seen; 0 where nothing is."""
+    ordered = np.sort(values, axis=0)  # the unseen come first
+    unseen = (values == 0).sum(axis=0)
+    last = len(values) - 1 - unseen
     column = np.arange(values.shape[1])
-    return [ordered[np.rint(part * last).astype(int), column] for part in parts]
+    picks = [np.clip(unseen + np.floor(part * last).astype(int), 0, len(values) - 1) for part in parts]
+    return [ordered[pick, column] for pick in picks]
+
+
+@dataclass(frozen=True)
+class _Step:
+    """How a scene stands to the reference."""
+
+    level: int | None
+    """Offsets above it: 1, 0, -1, or None where it is none of these."""
+    shown: str
+    """The steps by band, "" where they cannot be had."""
+    hazy: bool
+    """The short-wave infrared, which haze leaves alone, stands nowhere near an offset above."""
+
+
+def _step(look: Look, reference: Look, calm: Mapping[str, NDArray[np.bool_]]) -> _Step:
+    land = look.land & reference.land
+    steps, up, down, near = {}, {}, {}, {}
+    for name in look.bands:
+        here = land & calm.get(name, land) & (look.bands[name] > 0)
+        if here.sum() < ENOUGH:
+            continue
+        value, base = (part.bands[name][here].astype(np.int32) for part in (look, reference))
+        steps[name] = step = float(np.median(value - base))
+        slack = min(_SLACK.get(name, _SLACK_INFRARED), abs(step) / 2)
+        near[name] = abs(step) <= _SLACK.get(name, _SLACK_INFRARED)
+        down[name] = abs(np.median(value - np.maximum(base - OFFSET, 1))) <= slack
+        rest = base > 1  # a reference at the clip does not tell how far a scene is above it
+        enough = rest.sum() >= ENOUGH
+        up[name] = abs(np.median((value - base)[rest]) - OFFSET) <= slack if enough else step > _OFF_THE_CLIP
+    if len(steps) < 3 or not set(steps) & set(_VISIBLE) or not set(steps) - set(_VISIBLE):
+        return _Step(None, "", False)
+    shown = ", ".join(f"{step / 10000:+.3f} in {name}" for name, step in steps.items())
+    level = None
+    if _fits(up):
+        level = 1
+    elif all(down.values()):
+        level = -1
+    elif sum(near.values()) * 2 > len(near):
+        level = 0
+    short = [steps[name] for name in ("swir16", "swir22") if name in steps]
+    hazy = bool(short) and max(short) < OFFSET / 2
+    return _Step(level, f"against the other images the step is {shown}", hazy)
+
+
+def _fits(support: Mapping[str, bool]) -> bool:
+    """All bands, but for one of the infrared if there are four: growth and harvest move that."""
+    against = [name for name, fits in support.items() if not fits]
+    return not against or (len(support) >= 4 and len(against) == 1 and against[0] not in _VISIBLE)

@@ -18,18 +18,18 @@ _HEADER = 512
 
 @dataclass(frozen=True)
 class Layout:
-    """The parts of every tile, row by row."""
+    """Where the parts of every tile lie."""
 
     tile: tuple[int, int]
     """(height, width) in pixels."""
-    across: int
-    parts: dict[int, list[tuple[int, int]]]
+    shape: tuple[int, int]
+    """(height, width) of the image."""
+    found: dict[int, list[tuple[int, int]]]
+    """Tile, counted row by row -> (start, stop) of its parts."""
 
-    def ranges(self, left: int, top: int, right: int, bottom: int) -> list[tuple[int, int]]:
-        """(start, stop) in the file of the tiles that pixels left..right, top..bottom touch, sorted."""
-        rows = range(top // self.tile[0], (bottom - 1) // self.tile[0] + 1)
-        columns = range(left // self.tile[1], (right - 1) // self.tile[1] + 1)
-        return sorted(part for r in rows for c in columns for part in self.parts.get(r * self.across + c, ()))
+    def parts(self, row: int, column: int) -> list[tuple[int, int]]:
+        """(start, stop) in the file of the parts of one tile."""
+        return self.found.get(row * -(-self.shape[1] // self.tile[1]) + column, [])
 
 
 def layout(fetch: Fetch, size: int) -> Layout:
@@ -57,7 +57,7 @@ def layout(fetch: Fetch, size: int) -> Layout:
         if stop <= at + 12:
             raise ValueError("a JPEG 2000 tile has no length")
         at = stop
-    return Layout((tile_height, tile_width), -(-width // tile_width), parts)
+    return Layout((tile_height, tile_width), (height, width), parts)
 
 
 def _codestream(fetch: Fetch, size: int) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import shapely
 from distributed import Client
 from numpy.typing import NDArray
@@ -21,10 +21,13 @@ from models.bundle import BundleError, ModelBundle
 from models.folds import on_globe
 from models.samples import SampleTable
 from models.targets import Target
-from pipeline import catalog, losses, sampling, sites
+from pipeline import admission, catalog, looks, losses, sampling, sites
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.files import json_text, write_aside
+from pipeline.imports.land import Land
+from pipeline.imports.rules import Finding
+from pipeline.stack import Loss
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,17 @@ def gather(
 ) -> Samples:
     """Import sample files and read the features at their sites, each in its own season's images."""
     spec = spec or config.features
-    accepted: list[sites.Site] = []
-    refusals: list[sites.Refusal] = []
-    for entry in files:
-        good, bad = sites.read(entry.file, config.season(entry.season), config.targets, entry.columns)
-        accepted, refusals = accepted + good, refusals + bad
-    tables, reads, lost, simulated = [], 0, [], False
-    unseen: set[tuple[str, int, str]] = set()
+    imports = [import_file(config, entry) for entry in files]
+    accepted = _each_once(imports)
+    tables: list[SampleTable] = []
+    lost: list[Loss] = []
+    reads, simulated = 0, False
+    unseen: list[sites.Refusal] = []
     for name in sorted({s.season for s in accepted}):
         here = [s for s in accepted if s.season == name]
         where = sampling.place(here, config.region.grid.resolution_m)
         found = catalog.search(_needed(config, spec), config.season(name), where)
+        found = looks.refuse(found, where, config.clouds.dilate_m, client)
         simulated |= any(scene.simulated for scene in found.kept)
         sampled = sampling.sample(
             client,
@@ -62,19 +65,48 @@ def gather(
             config.clouds.dilate_m,
             config.season(name).end,
         )
-        unseen |= {(r.file, r.row, name) for r in sampled.refusals}
-        refusals, reads = refusals + sampled.refusals, reads + sampled.reads
-        lost += sampled.losses
+        unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
         if sampled.table is not None:
-            tables.append(sampled.table.frame)
-    placed = {(r.file, r.row) for r in accepted}
-    kept = [s for s in accepted if (s.file, s.row, s.season) not in unseen]
-    # A row of another season's entry of the same file is no refused row.
-    refusals = [r for r in refusals if r.rule != "outside-season" or (r.file, r.row) not in placed]
+            tables.append(sampled.table)
+    table = sampling.joined(tables, spec, simulated)
+    outcomes = _seen(sites.together(imports), accepted, unseen)
     percent = losses.percent(len(lost), reads)
     extra = {"simulated": simulated, "loss_percent": percent, "lost": losses.worst(lost)}
-    table = SampleTable(pd.concat(tables, ignore_index=True), spec, simulated) if tables else None
-    return Samples(table, sites.report(kept, refusals, extra), percent)
+    report = sites.report(outcomes, len(table) if table else 0, extra | {"files": [i.about for i in imports]})
+    return Samples(table, report, percent)
+
+
+def import_file(config: Config, entry: SampleFile) -> sites.Imported:
+    """One sample file with what the config says of it; without a season, each row goes by its date."""
+    seasons = [config.season(entry.season)] if entry.season else list(config.seasons.values())
+    stated = sites.Stated(
+        entry.columns, entry.crs, entry.units, entry.extract, entry.layer, entry.depth_cm, entry.edge_m
+    )
+    land = Land.around(config.region.geometry)
+    return sites.read(entry.file, seasons, config.targets, stated, land)
+
+
+def _each_once(imports: Sequence[sites.Imported]) -> list[sites.Site]:
+    """All sites; a file that is named for several seasons gives a site to each season once."""
+    found: dict[tuple[str, int, str, str], sites.Site] = {}
+    for site in (s for i in imports for s in i.sites):
+        found.setdefault((site.file, site.row, site.season, site.sample_id), site)
+    return list(found.values())
+
+
+def _seen(
+    outcomes: Sequence[sites.Outcome], accepted: Sequence[sites.Site], unseen: Sequence[sites.Refusal]
+) -> list[sites.Outcome]:
+    """Rows none of whose sites the satellites saw are refused too."""
+    had, lost = (Counter((r.file, r.row) for r in rows) for rows in (accepted, unseen))
+    why = {(r.file, r.row): r for r in unseen}
+    found = []
+    for o in outcomes:
+        key = (o.file, o.into or o.row)
+        if not o.refused and key in why and lost[key] >= had[key]:
+            o = replace(o, refused=Finding(why[key].rule, why[key].reason, why[key].reason_vi))
+        found.append(o)
+    return found
 
 
 def _needed(config: Config, spec: FeatureSpec) -> list[Any]:
@@ -213,7 +245,7 @@ def bundles_for(config: Config, folders: Sequence[Path], work: Path) -> list[Mod
         except ValueError as error:
             raise InputError(f"bundle of {bundle.target.name!r}: {error}") from None
         # A named bundle brings its own features; the store's must be the config's, or it is an old one.
-        if bundle.target.name not in by_target and bundle.spec.digest != config.features.digest:
+        if bundle.target.name not in by_target and not bundle.made_from(config.features):
             raise InputError(
                 f"the bundle of {bundle.target.name!r} in the store was trained on other features than the "
                 "config's; train it again, or name it with --bundle to use it as it is"
@@ -240,7 +272,7 @@ def train_all(
     write_aside(work / "samples" / "report.json", json_text(gathered.report))
     bundles = []
     for target in config.targets:
-        bundle = fit(gathered.table, target, config.region.geometry)
-        bundle.save(bundle_folder(work, target.name))
+        bundle = admission.admit(fit(gathered.table, target, config.region.geometry), gathered.table)
+        admission.save(bundle, bundle_folder(work, target.name), config.region.geometry)
         bundles.append(bundle)
     return bundles, gathered.table, gathered.report

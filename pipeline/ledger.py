@@ -19,6 +19,8 @@ from pipeline.season import Season
 
 #: What a read can end as, besides the kinds of fault.
 USED, CLOUD, NODATA, DUPLICATE = "used", "cloud", "nodata", "duplicate"
+#: Why a block was not read at all: what the run might spend was spent.
+BUDGET = "budget"
 #: Days after which one satellite passes the same orbit again.
 _CYCLE_DAYS = {OPTICAL: 10, RADAR: 12}
 
@@ -69,21 +71,18 @@ def folder(work: Path, season: Season) -> Path:
 
 
 def summary(work: Path, season: Season) -> dict[str, Any]:
-    """Reads of a season's last run: catalogued, found, read, used, dropped by reason, and used although
-    suspected, by reason."""
+    """Reads of a season's last run: catalogued, found, read, used, and dropped by reason."""
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
-    suspected: Counter[str] = Counter()
     for path in sorted(folder(work, season).glob("*.parquet")):
         table = pyarrow.parquet.read_table(path, columns=["state", "reason"])
         for pair in table.group_by(["state", "reason"]).aggregate([([], "count_all")]).to_pylist():
             counts[pair["state"]] += pair["count_all"]
             if pair["reason"]:
-                told = suspected if pair["state"] == USED else dropped
-                told[pair["reason"]] += pair["count_all"]
+                dropped[pair["reason"]] += pair["count_all"]
     order = ("catalogued", "found", "read", USED)
     reached = {name: sum(counts[later] for later in order[k:]) for k, name in enumerate(order)}
-    return {**reached, "dropped": dict(sorted(dropped.items())), "suspected": dict(suspected)}
+    return {**reached, "dropped": dict(sorted(dropped.items()))}
 
 
 def gaps(scenes: Scenes, season: Season) -> list[dict[str, Any]]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import rasterio
@@ -15,19 +14,16 @@ from odc.geo.geobox import GeoBox
 
 from features import clouds, terrain
 from features.bands import BANDS, DEM, OPTICAL, RADAR
-from pipeline import guard, ledger
+from pipeline import ledger, pixels
 from pipeline.grid import cut_at_180
-from pipeline.ledger import Entry, entry
-from pipeline.raster import GDAL
+from pipeline.ledger import entry
+from pipeline.raster import GDAL, Patch
 from pipeline.reads import Job, Reader
 from pipeline.remote import Fault
-from pipeline.scenes import Scene
+from pipeline.scenes import GUARD, Scene
 from pipeline.sensors import SCL, SENSORS
 from pipeline.stack import Stack
 
-#: Reason in the ledger of reads whose numbers look an offset away. They are used all the same: a block
-#: sees little of a scene, and what it dropped would make the pixels depend on the size of blocks.
-GUARD = "radiometric guard"
 #: Orbits are numbers; a direction alone stands for one.
 _DIRECTIONS = {"ascending": -1, "descending": -2}
 
@@ -99,8 +95,16 @@ class _Look:
     """Its date."""
     clear: NDArray[np.uint8]
     """(y, x) as packed bits."""
-    scl: NDArray[np.uint8]
-    """The thinned classes, 0 where not clear."""
+
+
+@dataclass
+class _Seen:
+    """What one date has by now: pixels where every band is filled, packed; None where some band lacks
+    some that the others have."""
+
+    bits: NDArray[np.uint8] | None
+    fresh: bool = True
+    """Nothing was written yet."""
 
 
 def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dilate_m: float) -> None:
@@ -112,15 +116,13 @@ def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dila
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
     looks = _looks(reader, passes, bands, dilate_m)
+    nothing = np.packbits(np.zeros(shape[1:], np.bool_))
+    seen = [_Seen(nothing) for _ in passes]
     for n in range(max(map(len, passes), default=0)):
         round_n = [group[n] for group in passes if n < len(group)]
-        _paste(reader, [looks[s] for s in round_n if s in looks], bands)
-    _check_steps(reader, passes, bands)
-    for t in range(len(passes)):
-        seen = np.zeros(shape[1:], np.bool_)
-        for band in bands:
-            seen |= stack.arrays[band][t] > 0
-        stack.clear_dates += seen
+        _paste(reader, [looks[s] for s in round_n if s in looks], bands, seen)
+    for t, date in enumerate(seen):
+        stack.clear_dates += _any_band(stack, t, date, bands)
 
 
 def _looks(
@@ -141,9 +143,7 @@ def _looks(
             continue
         scl = numbers.astype(np.uint8)
         clear = clouds.clear(scl, halo)[inner]
-        looks[job.scene] = _Look(
-            job.scene, dates[job.scene], np.packbits(clear), (scl[inner] * clear)[guard.thin(clear.shape)]
-        )
+        looks[job.scene] = _Look(job.scene, dates[job.scene], np.packbits(clear))
         reader.note(job.scene, SCL, "used", "", job.via, float(clear.mean()))
         if not clear.any():
             kind = ledger.CLOUD if scl[inner].any() else ledger.NODATA
@@ -151,16 +151,36 @@ def _looks(
             for band in bands:
                 reader.note(job.scene, band, "catalogued", kind, "no clear pixel here")
             del looks[job.scene]
+        elif job.scene.refused:
+            stack.reads += len(bands)
+            reader.lose(job.scene, bands, Fault(GUARD, job.scene.refused))
+            del looks[job.scene]
     return looks
 
 
-def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str]) -> None:
+def _any_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> NDArray[np.bool_]:
+    """Pixels that one date has in some band."""
+    if date.bits is not None:
+        return _unpacked(date.bits, stack.geobox)
+    seen: NDArray[np.bool_] = np.logical_or.reduce([stack.arrays[band][t] > 0 for band in bands])
+    return seen
+
+
+def _every_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> NDArray[np.bool_]:
+    """Pixels that one date has in all bands."""
+    if date.bits is not None:
+        return _unpacked(date.bits, stack.geobox)
+    seen: NDArray[np.bool_] = np.logical_and.reduce([stack.arrays[band][t] > 0 for band in bands])
+    return seen
+
+
+def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str], seen: Sequence[_Seen]) -> None:
     """Read one scene of each date and let it fill what is clear and not seen yet."""
     stack, sensor = reader.stack, SENSORS[OPTICAL]
     needs = {}
     for look in looks:
-        need = _need(stack, look, bands)
-        if need.any():
+        need = _unpacked(look.clear, stack.geobox) & ~_every_band(stack, look.t, seen[look.t], bands)
+        if np.count_nonzero(need):
             needs[look.scene] = np.packbits(need), _part(stack.geobox, need)
             continue
         stack.reads += len(bands)
@@ -170,19 +190,10 @@ def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str]) -> None
             )
     wanted = [look for look in looks if look.scene in needs]
     jobs = (Job(look.scene, band, needs[look.scene][1], sensor, 0) for look in wanted for band in bands)
-    reads = reader.read(jobs)
+    patches = reader.patches(jobs)
     for look in wanted:
         need = _unpacked(needs[look.scene][0], stack.geobox)
-        found = [next(reads) for _ in bands]
-        _place(reader, look, need, [(job, numbers) for job, numbers in found if numbers is not None])
-
-
-def _need(stack: Stack, look: _Look, bands: Sequence[str]) -> NDArray[np.bool_]:
-    clear = _unpacked(look.clear, stack.geobox)
-    missing = np.zeros(clear.shape, np.bool_)
-    for band in bands:
-        missing |= stack.arrays[band][look.t] == 0
-    return clear & missing
+        _place(reader, look, need, patches, bands, seen[look.t])
 
 
 def _unpacked(bits: NDArray[np.uint8], geobox: GeoBox) -> NDArray[np.bool_]:
@@ -197,31 +208,47 @@ def _part(geobox: GeoBox, need: NDArray[np.bool_]) -> GeoBox:
 
 
 def _place(
-    reader: Reader, look: _Look, need: NDArray[np.bool_], pixels: Sequence[tuple[Job, NDArray[Any]]]
+    reader: Reader,
+    look: _Look,
+    need: NDArray[np.bool_],
+    patches: Iterator[tuple[Job, Patch | None]],
+    bands: Sequence[str],
+    date: _Seen,
 ) -> None:
-    stack, scene = reader.stack, look.scene
-    thin, seen = guard.thin(need.shape), {}
-    values = {}
-    for job, numbers in pixels:
-        band, at = job.band, _inside(stack.geobox, job.geobox)
-        value = _harmonise(numbers, job.actual.offset)
-        value *= need[at]
-        values[band] = at, value, job.via
-        whole = np.zeros(need.shape, np.uint16) if value.shape != need.shape else value
-        whole[at] = value
-        seen[band] = whole[thin]
-    kind = (scene.day, scene.platform, *_processing(scene))
-    against = reader.suspects.get(kind) or guard.judge(seen, look.scl)
-    if against:  # granules of one pass were processed alike: what one shows holds for the next
-        reader.suspects[kind] = against
-    share = float(need.mean())
-    for band, (at, value, via) in values.items():
-        target = stack.arrays[band][look.t][at]
-        np.copyto(target, value, where=target == 0)
-        if value.any():
-            reader.note(scene, band, "used", GUARD if against else "", against or via, share)
+    """Lay the bands of one scene, the next of ``patches``, on what its date lacks."""
+    stack, scene, wanted = reader.stack, look.scene, int(np.count_nonzero(need))
+    whole = date.bits is not None
+    for band in bands:
+        job, patch = next(patches)
+        if patch is None:
+            whole = False
+            continue
+        count = _fill(stack, job, patch, need, look.t, date.fresh)
+        whole &= count == wanted
+        if count:
+            reader.note(scene, band, "used", "", job.via, wanted / need.size)
         else:
             reader.note(scene, band, "read", ledger.NODATA, "no seen pixel")
+    every = _every_band(stack, look.t, date, bands) | need if whole else None
+    date.bits, date.fresh = None if every is None else np.packbits(every), False
+
+
+def _spot(stack: Stack, job: Job, patch: Patch) -> tuple[slice, slice]:
+    """Rows and columns of the stack that a patch lies on."""
+    rows, columns = _inside(stack.geobox, job.geobox)
+    y, x = patch.part
+    return (
+        slice(rows.start + y.start, rows.start + y.stop),
+        slice(columns.start + x.start, columns.start + x.stop),
+    )
+
+
+def _fill(stack: Stack, job: Job, patch: Patch, need: NDArray[np.bool_], t: int, fresh: bool) -> int:
+    """Write a patch where it is needed and nothing is yet; how many needed pixels it has seen."""
+    at = _spot(stack, job, patch)
+    target = stack.arrays[job.band][t][at]
+    y, x = patch.skip
+    return int(pixels.fill(target, fresh, patch.pixels, patch.up, y, x, job.actual.offset, need[at]))
 
 
 def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
@@ -231,38 +258,11 @@ def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:
     return slice(y, y + part.shape.y), slice(x, x + part.shape.x)
 
 
-def _check_steps(reader: Reader, passes: Sequence[Sequence[Scene]], bands: Sequence[str]) -> None:
-    """Tell of dates that stand an offset away from those processed otherwise."""
-    stack = reader.stack
-    groups = [_processing(group[0]) for group in passes]
-    if len(set(groups)) < 2:
-        return
-    y, x = guard.thin(stack.geobox.shape.yx)
-    series = {band: stack.arrays[band][:, y, x] for band in bands}
-    for t, against in guard.steps(series, groups).items():
-        for scene in passes[t]:
-            stack.ledger = [_suspected(e, scene, bands, against) for e in stack.ledger]
-
-
-def _suspected(line: Entry, scene: Scene, bands: Sequence[str], against: str) -> Entry:
-    mine = line.scene == scene.id and line.band in bands and line.state == ledger.USED
-    return replace(line, reason=GUARD, detail=against) if mine else line
-
-
-def _processing(scene: Scene) -> tuple[str, int, bool]:
-    """Scenes of which this is alike have one radiometry."""
-    return scene.collection, scene.offset, float(scene.baseline or 0) >= 4
-
-
-def _harmonise(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
-    """Reflectance x 10000 without the offset, in place; 0 stays unseen, seen values stay at least 1."""
-    if offset == 0:
-        return numbers
-    unseen = numbers == 0
-    np.maximum(numbers, 1 - offset, out=numbers)
-    numbers += np.uint16(offset % 65536)  # modulo 65536 that subtracts
-    numbers[unseen] = 0
-    return numbers
+def harmonise(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
+    """Reflectance x 10000 without the offset; 0 stays unseen, seen values stay at least 1."""
+    out = np.empty(numbers.size, np.uint16)
+    pixels.harmonise(numbers.ravel(), offset, out)
+    return out.reshape(numbers.shape)
 
 
 def _radar(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], count: bool) -> None:

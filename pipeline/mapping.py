@@ -23,6 +23,7 @@ from pipeline.load import load
 from pipeline.raster import read_onto
 from pipeline.scenes import Scene
 from pipeline.stack import Loss, Stack
+from pipeline.stages import stage
 
 #: Every so-many-th pixel, down and right, is held against the training rows.
 SAMPLE_STEP = 8
@@ -80,7 +81,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     failed = np.zeros(task.geobox.shape.yx, np.bool_)
     for bundle in bundles:
         cube = stack.features(bundle.spec, task.until)
-        reason = _reasons(task, stack, bundle, cube)
+        reason = reasons(task, stack, bundle, cube)
         cube[:, reason != product.MAPPED] = np.nan
         failed |= reason == product.FAILED
         if bundle.applicability is not None:
@@ -119,10 +120,11 @@ def _result(
 def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:
     used = {band for spec in specs for band in spec.bands}
     bands = [band for band in BANDS if band in used]
-    return load(task.scenes, task.geobox, bands, task.dilate_m, task.name)
+    with stage("load"):
+        return load(task.scenes, task.geobox, bands, task.dilate_m, task.name)
 
 
-def _reasons(
+def reasons(
     task: BlockTask, stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32]
 ) -> NDArray[np.int16]:
     """Reason code of each pixel, (y, x).

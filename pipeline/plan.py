@@ -18,9 +18,11 @@ from pipeline.config import Config
 from pipeline.files import sha256
 from pipeline.grid import Tile, lonlat_box, tiles
 from pipeline.mapping import BlockTask, MaskFile
+from pipeline.order import along_curve
 from pipeline.product import Product, ProductId
 from pipeline.scenes import Scenes
 from pipeline.season import Season
+from pipeline.work import PROCESS_BYTES, Work, of_block, of_products, peak_bytes, total
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,37 @@ def _product(
     )
 
 
+@dataclass(frozen=True)
+class Amounts:
+    """How much a season is, told without reading an image."""
+
+    tiles: int
+    blocks: int
+    work: Work
+    peak_bytes: float
+    """Memory that the largest block may take."""
+
+
+def amounts(config: Config, season: Season, found: Scenes) -> Amounts:
+    """The work of a whole season with the config's own features and targets."""
+    layers = sum(len(product.bands_of(target)) for target in config.targets)
+    specs = [config.features]
+    tiles_here = tiles(config.region.geometry, config.region.grid.resolution_m)
+    tasks = [
+        task
+        for tile in tiles_here
+        for task in block_tasks(config, season, tile, found.meeting(lonlat_box(tile.geobox)))
+    ]
+    peak = max(peak_bytes(task, specs, layers) for task in tasks) + PROCESS_BYTES
+    cogs = of_products(
+        (t.geobox.shape.x * t.geobox.shape.y, len(product.bands_of(target)))
+        for t in tiles_here
+        for target in config.targets
+    )
+    blocks_work = total(of_block(t, specs, layers) for t in tasks)
+    return Amounts(len(tiles_here), len(tasks), blocks_work + cogs, peak)
+
+
 def _public(address: str) -> str:
     """A provider's address; of a catalogue on this machine no more than folder and file name."""
     return address if "://" in address else "/".join(PurePath(address).parts[-2:])
@@ -118,6 +151,18 @@ def key_of(settings: dict[str, Any], tile: Tile, scenes_digest: object, bundle: 
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
+def block_key(settings: dict[str, Any], task: BlockTask, bundle: ModelBundle) -> str:
+    """Digest of all that one block's pixels of one target depend on: other blocks' scenes do not count."""
+    inputs = settings | {
+        "block": [str(task.geobox.crs), list(task.geobox.affine)[:6], list(task.geobox.shape.yx)],
+        "area": area_digest(task.area),
+        "scenes": scenes.digest(task.scenes),
+        "bundle": bundle.digest,
+        "spec": bundle.spec.digest,
+    }
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
+
+
 def area_digest(area: BaseGeometry) -> str:
     """SHA-256 over an area, the same however its rings are ordered."""
     return hashlib.sha256(shapely.to_wkb(shapely.normalize(area))).hexdigest()
@@ -126,7 +171,7 @@ def area_digest(area: BaseGeometry) -> str:
 def block_tasks(
     config: Config, season: Season, tile: Tile, here: Sequence[scenes.Scene]
 ) -> tuple[BlockTask, ...]:
-    """The blocks of a tile with just the scenes that each meets."""
+    """The blocks of a tile with just the scenes that each meets, neighbours one after another."""
     mask = config.region.mask
     own = MaskFile(str(mask.path), mask.classes) if mask else None
     return tile_tasks(tile, here, config.region.grid.block_px, config.clouds.dilate_m, season, own)
@@ -143,7 +188,7 @@ def tile_tasks(
 ) -> tuple[BlockTask, ...]:
     """``block_tasks`` from plain values."""
     tasks = []
-    for block in tile.blocks(block_px):
+    for block in along_curve((b, b.row, b.column) for b in tile.blocks(block_px)):
         outline = lonlat_box(block.geobox)
         near = tuple(s for s in here if s.geometry.intersects(outline))
         area = shapely.intersection(tile.area, shapely.box(*block.geobox.boundingbox.bbox))

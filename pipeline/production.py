@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from distributed import Client
-from numpy.typing import NDArray
 
 from models.bundle import ModelBundle
-from pipeline import boundaries, ledger, losses, mapping, runner
+from pipeline import blocks, blocktable, boundaries, driverlock, forecast, journal, ledger, looks, losses
 from pipeline.config import Config
+from pipeline.drive import Budget, Drive, MapReport, Places, Progress
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import scratch_folder
 from pipeline.grid import lonlat_box
-from pipeline.mapping import BlockResult, BlockTask
-from pipeline.plan import TilePlan, plan
-from pipeline.product import ProductId, TileWriter
+from pipeline.journal import Journal, Listener
+from pipeline.plan import TilePlan, block_key, plan, product_settings
+from pipeline.product import ProductId
 from pipeline.provenance import Vault
 from pipeline.qa import report as report_of_quality
 from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
-from pipeline.stack import Loss
 from pipeline.stores import Record, Release, Store, work_folder
 from pipeline.zones import report, tables
-
-#: Called with (done, all) after each block.
-Progress = Callable[[int, int], None]
 
 
 def silent(done: int, total: int) -> None:
     """No progress shown."""
-
-
-@dataclass
-class MapReport:
-    """What a run did and what it could not."""
-
-    computed: list[Record] = field(default_factory=list)
-    skipped: list[Record] = field(default_factory=list)
-    failed: list[tuple[str, str, str]] = field(default_factory=list)
-    """(tile, target, error)."""
-    losses: list[Loss] = field(default_factory=list)
-
-    @property
-    def records(self) -> list[Record]:
-        """Every product that is stored now, made in this run or before."""
-        return sorted([*self.computed, *self.skipped], key=lambda r: r.id)
 
 
 def map_season(
@@ -62,37 +41,55 @@ def map_season(
     store: Store,
     client: Client,
     progress: Progress = silent,
+    budget: Budget = Budget(),  # noqa: B008 - a frozen value
+    listeners: Sequence[Listener] = (),
 ) -> MapReport:
-    """Make every product of a season that is not stored yet. Products are drafts until published."""
-    plans = plan(config, season, found, bundles)
+    """Make every product of a season that is not stored yet. Products are drafts until published.
+
+    Raises HeldError where another driver is at work on the season.
+    """
     work = work_folder(store.path, store.region)
-    report = MapReport()
-    waiting: list[TilePlan] = []
-    for tile_plan in plans:
-        todo = []
-        for p in tile_plan.products:
-            stored = store.find(p.id, p.key)
-            # A product made while reads were lost is made again: the fault may be over.
-            if stored and not stored.lost_reads and stored.intact:
-                report.skipped.append(stored)
-            else:
-                todo.append(p)
-        if todo:
-            names = tuple(p.target.name for p in todo)
-            tasks = tuple(replace(t, targets=names) for t in tile_plan.tasks)
-            waiting.append(replace(tile_plan, products=tuple(todo), tasks=tasks))
+    with driverlock.hold(work, season):
+        return _map(config, season, found, bundles, store, client, progress, budget, listeners)
+
+
+def _map(
+    config: Config, season: Season, found: Scenes, bundles: Sequence[ModelBundle], store: Store, client: Client,
+    progress: Progress, budget: Budget, listeners: Sequence[Listener],
+) -> MapReport:  # fmt: skip
+    work = work_folder(store.path, store.region)
+    verdicts = work / "looks" / f"{season.slug}.json"
+    found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
+    plans = plan(config, season, found, bundles)
+    _keep(config, found, bundles, plans, Vault(store.path))
+    waiting, skipped = _missing(plans, store)
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
     state.write(work, season)
     found.write(scenes_file(work, season))
-    _keep(config, found, bundles, plans, Vault(store.path))
+    here = blocks.folder(work, season)
+    blocks.sweep(here)
+    learnt = forecast.learn(journal.all_of(work))
+    log = Journal(work, season, listeners)
+    report, end = MapReport(), journal.INTERRUPTED
     try:
         with scratch_folder(work / "scratch") as scratch:
-            _map_tiles(
-                waiting, bundles, store, client, scratch, report, progress, ledger.folder(work, season)
-            )
+            places = Places(here, work / "bundles", ledger.folder(work, season), scratch)
+            drive = Drive(client, store, places, log, budget, progress, learnt)
+            report = drive.report
+            drive.run(waiting, bundles, product_settings(config, season))
+        end = journal.FAILED if report.failed else journal.BUDGET if report.left else journal.DONE
+        report.skipped = skipped
+        paths = _paths(config, season, plans, bundles, here)
+        if end == journal.DONE:
+            # Of a season that is whole, keep the blocks that it was made of: late scenes touch only some.
+            blocks.prune(here, (path for _, path in paths.values()), [b.target.name for b in bundles])
+        _tabulate(work, season, plans, paths, report)
     finally:
+        report.skipped, report.scenes = skipped, found
         replace(state, failed=tuple(report.failed)).write(work, season)
+        log.tell("end", state=end, computed=len(report.computed), skipped=len(skipped), left=report.left)
+        log.close()
     return report
 
 
@@ -108,91 +105,50 @@ def _keep(
         vault.keep_tile(each.tile, found.meeting(lonlat_box(each.tile.geobox)), found)
 
 
-def _map_tiles(
-    waiting: Sequence[TilePlan],
-    bundles: Sequence[ModelBundle],
-    store: Store,
-    client: Client,
-    scratch: Path,
+def _missing(plans: Sequence[TilePlan], store: Store) -> tuple[list[TilePlan], list[Record]]:
+    """Tiles with the products that are still to be made, and the records of those that are stored."""
+    waiting: list[TilePlan] = []
+    skipped: list[Record] = []
+    for tile_plan in plans:
+        todo = []
+        for p in tile_plan.products:
+            stored = store.find(p.id, p.key)
+            # A product made while reads were lost is made again: the fault may be over.
+            if stored and not stored.lost_reads and stored.intact:
+                skipped.append(stored)
+            else:
+                todo.append(p)
+        if todo:
+            names = tuple(p.target.name for p in todo)
+            tasks = tuple(replace(t, targets=names) for t in tile_plan.tasks)
+            waiting.append(replace(tile_plan, products=tuple(todo), tasks=tasks))
+    return waiting, skipped
+
+
+def _paths(
+    config: Config, season: Season, plans: Sequence[TilePlan], bundles: Sequence[ModelBundle], here: Path
+) -> dict[tuple[str, str], tuple[str, Path]]:
+    """(block, target) -> its key, and where it is stored."""
+    settings = product_settings(config, season)
+    found = {}
+    for tile_plan in plans:
+        for task in tile_plan.tasks:
+            for b in bundles:
+                key = block_key(settings, task, b)
+                found[task.name, b.target.name] = key, blocks.place(here, task.name, b.target.name, key)
+    return found
+
+
+def _tabulate(
+    work: Path, season: Season, plans: Sequence[TilePlan], paths: dict[tuple[str, str], tuple[str, Path]],
     report: MapReport,
-    progress: Progress,
-    tables: Path,
-) -> None:
-    owner = {task.name: tile_plan for tile_plan in waiting for task in tile_plan.tasks}
-    tasks = [task for tile_plan in waiting for task in tile_plan.tasks]
-    assemblies: dict[str, _Assembly] = {}
-    for done, outcome in enumerate(runner.execute(client, mapping.map_block, tasks, list(bundles)), 1):
-        tile_plan = owner[outcome.task.name]
-        name = tile_plan.tile.name
-        assembly = assemblies.get(name) or assemblies.setdefault(name, _Assembly(tile_plan, scratch))
-        assembly.add(outcome)
-        if assembly.complete:
-            del assemblies[name]
-            report.losses += assembly.losses
-            report.failed += assembly.failures
-            ledger.write(assembly.ledger, tables / f"{name}.parquet")
-            report.computed += assembly.store(store)
-        progress(done, len(tasks))
-
-
-class _Assembly:
-    """A tile on its way from blocks to products."""
-
-    def __init__(self, tile_plan: TilePlan, scratch: Path) -> None:
-        self.plan, self.scratch = tile_plan, scratch
-        self.writers = {
-            p.target.name: TileWriter(p, scratch / f"{p.id.name}.scratch.tif") for p in tile_plan.products
-        }
-        self.missing = len(tile_plan.tasks)
-        self.reads = self.ground_px = self.failed_px = 0
-        self.losses: list[Loss] = []
-        self.ledger: list[ledger.Entry] = []
-        self.features: dict[str, NDArray[np.int64]] = {}
-        self.error = ""
-
-    def add(self, outcome: runner.Outcome[BlockTask, BlockResult]) -> None:
-        self.missing -= 1
-        if outcome.result is None:
-            self.error = self.error or f"block {outcome.task.name}: {outcome.error}"
-            return
-        self.reads += outcome.result.reads
-        self.ground_px += outcome.result.ground_px
-        self.failed_px += outcome.result.failed_px
-        self.losses += outcome.result.losses
-        self.ledger += outcome.result.ledger
-        for target, counts in outcome.result.features.items():
-            self.features[target] = self.features.get(target, np.int64(0)) + counts
-        for target, stored in outcome.result.arrays.items():
-            self.writers[target].write(outcome.task.offset, stored)
-
-    @property
-    def complete(self) -> bool:
-        return self.missing == 0
-
-    @property
-    def failures(self) -> list[tuple[str, str, str]]:
-        return [(p.id.tile, p.id.target, self.error) for p in self.plan.products if self.error]
-
-    def store(self, store: Store) -> list[Record]:
-        """Finish the tile's COGs and hand them over; nothing where a block failed."""
-        if self.error:
-            return []
-        records = []
-        for p in self.plan.products:
-            cog = self.scratch / f"{p.id.name}.tif"
-            self.writers[p.target.name].finish(cog)
-            made = {
-                **p.provenance,
-                "reads": self.reads,
-                "lost_reads": len(self.losses),
-                "ground_px": self.ground_px,
-                "failed_px": self.failed_px,
-            }
-            recipe = dict(p.recipe) | {"provenance": made} if p.recipe else {}
-            if recipe and p.target.name in self.features:
-                recipe["feature_counts"] = self.features[p.target.name].tolist()
-            records.append(store.put(replace(p, provenance=made, recipe=recipe), cog))
-        return records
+) -> None:  # fmt: skip
+    told = journal.all_of(work, season)
+    seconds = {b["block"]: b["stages"]["total"][0] for t in told for b in t.blocks}
+    failed = {f["block"]: f["error"] for f in told[-1].failed}
+    whole = {(r.id.tile, r.id.target) for r in report.records}
+    table = blocktable.build(plans, paths, failed, set(report.left_blocks), seconds, whole)
+    blocktable.write(table, blocktable.file(work, season))
 
 
 def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
@@ -203,6 +159,18 @@ def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
         scenes = Scenes.read(path)
         told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
     return told
+
+
+def publish(config: Config, season: Season, store: Store) -> Release:
+    """Publish what the last run of a season made: all of it, or nothing.
+
+    Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a
+    product is missing, IntegrityError where one is damaged, LossError where too much was lost, QualityError
+    where a limit of the config is passed.
+    """
+    work = work_folder(store.path, store.region)
+    with driverlock.hold(work, season):
+        return _publish(config, season, store)
 
 
 def mapped(config: Config, season: Season, store: Store) -> list[Record]:
@@ -227,13 +195,7 @@ def mapped(config: Config, season: Season, store: Store) -> list[Record]:
     return [record for record in found.values() if record]
 
 
-def publish(config: Config, season: Season, store: Store) -> Release:
-    """Publish what the last run of a season made: all of it, or nothing.
-
-    Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a
-    product is missing, IntegrityError where one is damaged, LossError where too much was lost, QualityError
-    where a limit of the config is passed.
-    """
+def _publish(config: Config, season: Season, store: Store) -> Release:
     records = mapped(config, season, store)
     damaged = [str(record.path) for record in records if not record.intact]
     if damaged:
@@ -280,6 +242,28 @@ def status(config: Config, store: Store) -> dict[str, Any]:
     return {season.name: _season_status(config, season, store) for season in config.seasons.values()}
 
 
+def _running(work: Path, season: Season) -> dict[str, Any] | None:
+    """How far the driver that is at work on a season has come; None where none is."""
+    driver = driverlock.holder(work, season)
+    if driver is None:
+        return None
+    who = {"host": driver.host, "pid": driver.pid, "since": driver.since}
+    told = journal.last(work, season)
+    if told is None or told.end or told.start["pid"] != driver.pid:
+        return who  # it plans, or publishes
+    rate, left = journal.pace(told)
+    return who | {
+        "blocks": told.start["blocks"],
+        "done": len(told.blocks),
+        "failed": len(told.failed),
+        "products": len(told.tiles),
+        "blocks_per_minute": rate,
+        "remaining_s": left,
+        "read_gb": (told.network_bytes + told.local_bytes) / 1e9,
+        "last_heard": told.last["at"],
+    }
+
+
 def _season_status(config: Config, season: Season, store: Store) -> dict[str, Any]:
     work = work_folder(store.path, store.region)
     state = RunState.read(work, season)
@@ -295,6 +279,7 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         else:
             missing.append(f"{tile}_{target}")
     share = losses.of_records(done)
+    running = _running(work, season)
     return {
         "planned": state is not None,
         "stale": state is not None and state.inputs != inputs_digest(config, season, work),
@@ -305,4 +290,5 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         "loss_percent": share,
         "refused": share > config.max_loss_percent,
         **(_acquisitions(work, season) if state else {}),
+        **({"running": running} if running else {}),
     }

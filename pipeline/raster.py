@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,15 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from pipeline import jp2, tiff
 from pipeline.grid import transformer
+from pipeline.pixels import replicate
 from pipeline.remote import Access, Fault, RemoteFile
+from pipeline.tiles import Shelf, decoded, decodes
 
 #: Largest internal tile, and source window a pixel of the grid, that are read at all.
 MAX_TILE_BYTES = 256 << 20
@@ -33,6 +36,113 @@ GDAL = {
     "GDAL_PAM_ENABLED": "NO",
     "GDAL_NUM_THREADS": "1",
 }
+#: Tiles of fewer rows are strips or next to it: not worth keeping.
+_SHARED_ROWS = 128
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of itself."""
+
+    driver: str
+    crs: CRS | None
+    epsg: int | None
+    transform: Affine
+    shape: tuple[int, int]
+    """(height, width) in pixels."""
+    dtype: str
+    nodata: float | None
+    tile: tuple[int, int]
+    """(height, width) of its internal tiles."""
+    layout: tiff.Layout | jp2.Layout | None
+    """None where nobody but GDAL knows where its pixels lie."""
+    coding: tiff.Coding | None
+    """How its tiles are decoded here; None where GDAL does it."""
+
+    @property
+    def width(self) -> int:
+        """Pixels in a row."""
+        return self.shape[1]
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.shape[0]
+
+    @property
+    def pixel(self) -> float:
+        """Width of a pixel in units of the CRS."""
+        return math.hypot(self.transform.a, self.transform.d)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) of a file whose rows run west to east."""
+        left, top = self.transform * (0, 0)
+        right, bottom = self.transform * (self.width, self.height)
+        return left, bottom, right, top
+
+
+#: What files said of themselves, and decoded tiles that the blocks beside may want: of one process.
+#: A file that changes has another mark, and so other entries.
+FACTS: Shelf[Facts] = Shelf(4096, lambda _: 1)
+TILES: Shelf[NDArray[Any]] = Shelf(256 << 20, lambda pixels: pixels.nbytes)
+
+
+class LocalFile:
+    """A file of this machine, read as a remote one is."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise Fault("missing asset", "no such file") from None
+        except OSError as error:
+            raise Fault("unreadable", f"{error.strerror or error}") from None
+        about = os.fstat(self._fd)
+        self.size = about.st_size
+        self.mark = f"{about.st_dev}:{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
+
+    def fetch(self, start: int, stop: int) -> bytes:
+        """Bytes start..stop of the file. Raises Fault."""
+        try:
+            content = os.pread(self._fd, stop - start, start) if stop <= self.size else b""
+        except OSError as error:
+            raise Fault("unreadable", f"{error.strerror or error}") from None
+        if len(content) != stop - start:
+            raise Fault("truncated", f"bytes {start}-{stop} are wanted of a file of {self.size}")
+        return content
+
+    def prefetch(self, ranges: object) -> bool:
+        """All of it is here."""
+        return False
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Pixels that lie on a part of a grid, each on ``up`` x ``up`` of the grid's."""
+
+    pixels: NDArray[Any]
+    part: tuple[slice, slice]
+    """Rows and columns of the grid."""
+    up: int = 1
+    skip: tuple[int, int] = (0, 0)
+    """Rows and columns of the grid that the first pixels cover before the part begins."""
+
+    def onto(self, out: NDArray[Any]) -> NDArray[Any]:
+        """``out``, (y, x) of the whole grid, with the patch laid on it."""
+        target = out[self.part]
+        if self.up == 1:
+            target[...] = self.pixels
+        else:
+            replicate(self.pixels, self.up, self.skip[0], self.skip[1], target)
+        return out
 
 
 @dataclass
@@ -40,37 +150,124 @@ class Raster:
     """An open file; of a remote one only the parts that were brought."""
 
     url: str
-    file: Any
-    remote: RemoteFile | None = None
-    layout: tiff.Layout | jp2.Layout | None = None
+    source: LocalFile | RemoteFile
+    facts: Facts
     resampling: str = "nearest"
+    _file: Any = field(default=None, repr=False)
+    """GDAL's, opened where GDAL decodes."""
 
     def close(self) -> None:
         """Close the file and let go of what was fetched of it."""
-        self.file.close()
-        if self.remote:
-            self.remote.close()
+        self._shut()
+        self.source.close()
+
+    def _shut(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def bring(self, geobox: GeoBox, resampling: str) -> None:
         """Fetch what ``read`` will decode. Raises Fault."""
-        source = _source_window(self.file, geobox, resampling)
-        if source and self.remote and self.layout and self.remote.prefetch(self.layout.ranges(*source)):
-            self.file.close()  # its read-ahead may hold what was not there yet
-            self.file = _opened(self.remote.path, self.file.driver)
+        window = _source_window(self.facts, geobox, resampling)
+        if window is None or self.facts.layout is None or isinstance(self.source, LocalFile):
+            return
+        wanted = _touched(window, self.facts.layout.tile)
+        if self.facts.layout.tile == self.facts.tile:
+            wanted = [t for t in wanted if self._key(*t) not in TILES]
+        self._fetch(wanted)
+
+    def _fetch(self, tiles: list[tuple[int, int]]) -> None:
+        if self.source.prefetch(sorted(part for t in tiles for part in self._parts(*t))):
+            self._shut()  # its read-ahead may hold what was not there yet
 
     def read(self, geobox: GeoBox, dtype: str, nodata: float, resampling: str) -> NDArray[Any]:
-        """The first band on ``geobox``, (y, x) of ``dtype``, ``nodata`` where it has no pixel.
+        """The first band on ``geobox``, (y, x) of ``dtype``, ``nodata`` where it has no pixel."""
+        out = np.full(geobox.shape.yx, nodata, dtype)
+        patch = self.patch(geobox, dtype, nodata, resampling)
+        return out if patch is None else patch.onto(out)
+
+    def patch(
+        self, geobox: GeoBox, dtype: str, nodata: float, resampling: str, shared: bool = False
+    ) -> Patch | None:
+        """The first band on ``geobox`` as ``dtype``, unseen pixels as ``nodata``; None where it has none.
 
         On the grid's own pixels they are copied, replicated or averaged by whole numbers. Else every
         pixel is placed exactly: GDAL's usual approximation (an eighth of a pixel) depends on the
-        window, and blocks of different sizes would then differ.
+        window, and blocks of different sizes would then differ. ``shared`` says that the blocks beside
+        will want even the tiles that lie wholly in this one.
         """
         self.bring(geobox, resampling)
-        out = np.full(geobox.shape.yx, nodata, dtype)
         try:
-            return _onto(self.file, geobox, out, nodata, resampling)
+            return _patch(self, geobox, dtype, nodata, resampling, shared)
         except RasterioError as error:
             raise Fault("unreadable", cause(error)) from None
+
+    def window(self, left: int, top: int, right: int, bottom: int, shared: bool) -> NDArray[Any]:
+        """Pixels of the file, (y, x). Raises Fault, and RasterioError where GDAL cannot decode them."""
+        facts = self.facts
+        height, width = facts.tile
+        if facts.coding is None and height < _SHARED_ROWS:
+            return np.asarray(self._gdal().read(1, window=Window(left, top, right - left, bottom - top)))
+        out = np.empty((bottom - top, right - left), facts.dtype)
+        for row, column in _touched((left, top, right, bottom), facts.tile):
+            y, x = row * height, column * width
+            inside = left <= x and top <= y and x + width <= right and y + height <= bottom
+            pixels = self._tile(row, column, shared or not inside)
+            y0, y1, x0, x1 = max(y, top), min(y + height, bottom), max(x, left), min(x + width, right)
+            out[y0 - top : y1 - top, x0 - left : x1 - left] = pixels[y0 - y : y1 - y, x0 - x : x1 - x]
+        return out
+
+    def _tile(self, row: int, column: int, shared: bool) -> NDArray[Any]:
+        key = self._key(row, column)
+        if key is None or self.facts.tile[0] < _SHARED_ROWS or not (shared or key in TILES):
+            return self._decode(row, column)
+        return TILES.get(key, lambda: self._decode(row, column))
+
+    def _key(self, row: int, column: int) -> tuple[str, str, int, int] | None:
+        return (self.url, self.source.mark, row, column) if self.source.mark else None
+
+    def _parts(self, row: int, column: int) -> list[tuple[int, int]]:
+        """Where in the file a tile lies. Raises Fault where that is more than any tile is."""
+        layout = self.facts.layout
+        if layout is None:
+            return []
+        parts = layout.parts(row, column)
+        most = 2 * layout.tile[0] * layout.tile[1] * np.dtype(self.facts.dtype).itemsize + 65_536
+        if sum(stop - start for start, stop in parts) > most:
+            raise Fault("unreadable", f"tile {row}, {column} claims more than {most} bytes in the file")
+        return parts
+
+    def _decode(self, row: int, column: int) -> NDArray[Any]:
+        facts = self.facts
+        height, width = facts.tile
+        if facts.coding is None or not isinstance(facts.layout, tiff.Layout):
+            if facts.layout and facts.layout.tile == facts.tile:  # it may have left the shelf
+                self._fetch([(row, column)])
+            y, x = row * height, column * width
+            part = Window(x, y, min(width, facts.width - x), min(height, facts.height - y))
+            return np.asarray(self._gdal().read(1, window=part))
+        if not facts.layout.tiled:
+            height = min(height, facts.height - row * height)
+        parts = self._parts(row, column)
+        if not parts:
+            return np.full((height, width), facts.nodata or 0, facts.dtype)
+        try:
+            return decoded(self.source.fetch(*parts[0]), facts.coding, (height, width))
+        except ValueError as error:
+            raise Fault("unreadable", f"tile {row}, {column}: {error}") from None
+
+    def _gdal(self) -> Any:
+        if self._file is None:
+            self._file = _opened(self.source.path, self.facts.driver)
+        return self._file
+
+
+def _touched(window: tuple[int, int, int, int], tile: tuple[int, int]) -> list[tuple[int, int]]:
+    """(row, column) of the internal tiles that pixels (left, top, right, bottom) touch."""
+    left, top, right, bottom = window
+    rows = range(top // tile[0], (bottom - 1) // tile[0] + 1)
+    columns = range(left // tile[1], (right - 1) // tile[1] + 1)
+    return [(row, column) for row in rows for column in columns]
 
 
 def open_raster(url: str, access: Access | None = None) -> Raster:
@@ -78,39 +275,43 @@ def open_raster(url: str, access: Access | None = None) -> Raster:
 
     Raises Fault where it cannot be had, is of another kind, or claims sizes that no image has.
     """
-    access = access or Access()
-    raster = _remote(url, access) if url.startswith(("http://", "https://", "s3://")) else _local(url)
-    height, width = raster.file.block_shapes[0]
-    if height * width * np.dtype(raster.file.dtypes[0]).itemsize > MAX_TILE_BYTES:
-        raster.close()
-        raise Fault("unreadable", f"its internal tiles of {height} x {width} pixels are too large")
-    return raster
-
-
-def _local(path: str) -> Raster:
+    remote = url.startswith(("http://", "https://", "s3://"))
+    source = RemoteFile(url, access or Access()) if remote else LocalFile(url)
     try:
-        with Path(path).open("rb") as file:
-            start = file.read(12)
-    except FileNotFoundError:
-        raise Fault("missing asset", "no such file") from None
-    except OSError as error:
-        raise Fault("unreadable", f"{error.strerror or error}") from None
-    return Raster(path, _opened(path, _driver(start)))
-
-
-def _remote(url: str, access: Access) -> Raster:
-    remote = RemoteFile(url, access)
-    try:
-        start = remote.fetch(0, min(12, remote.size))
-        driver = _driver(start)
-        layout = tiff.layout(remote.fetch) if driver == "GTiff" else jp2.layout(remote.fetch, remote.size)
-        return Raster(url, _opened(remote.path, driver), remote, layout)
-    except ValueError as error:
-        remote.close()
-        raise Fault("unreadable", str(error)) from None
+        facts = FACTS.get((url, source.mark), lambda: _facts(source)) if source.mark else _facts(source)
+        return Raster(url, source, facts)
     except BaseException:
-        remote.close()
+        source.close()
         raise
+
+
+def _facts(source: LocalFile | RemoteFile) -> Facts:
+    """Read once a file; so a file that GDAL refuses, or that is no image, is a Fault."""
+    driver = _driver(source.fetch(0, min(12, source.size)))
+    layout: tiff.Layout | jp2.Layout | None
+    try:
+        layout = tiff.layout(source.fetch) if driver == "GTiff" else jp2.layout(source.fetch, source.size)
+    except ValueError as error:
+        if isinstance(source, RemoteFile):
+            raise Fault("unreadable", str(error)) from None
+        layout = None  # GDAL knows more kinds, and has the whole file
+    with _opened(source.path, driver) as file:
+        tile, dtype = file.block_shapes[0], file.dtypes[0]
+        if tile[0] * tile[1] * np.dtype(dtype).itemsize > MAX_TILE_BYTES:
+            raise Fault("unreadable", f"its internal tiles of {tile[0]} x {tile[1]} pixels are too large")
+        if layout and layout.shape != file.shape:
+            raise Fault("unreadable", f"its size is {layout.shape} by its header, {file.shape} by GDAL")
+        epsg, coding = file.crs.to_epsg() if file.crs else None, _coding(layout, tile, dtype)
+        return Facts(
+            driver, file.crs, epsg, file.transform, file.shape, dtype, file.nodata, tile, layout, coding
+        )
+
+
+def _coding(layout: tiff.Layout | jp2.Layout | None, tile: tuple[int, int], dtype: str) -> tiff.Coding | None:
+    if not isinstance(layout, tiff.Layout) or layout.coding is None or layout.tile != tile:
+        return None
+    same = np.dtype(layout.coding.dtype).newbyteorder("=") == np.dtype(dtype)
+    return layout.coding if same and decodes(layout.coding) else None
 
 
 def _driver(start: bytes) -> str:
@@ -165,10 +366,10 @@ class _Fit:
     y: int
 
 
-def _fit(file: Any, geobox: GeoBox, resampling: str) -> _Fit | None:
+def _fit(file: Facts, geobox: GeoBox, resampling: str) -> _Fit | None:
     """None where the file's pixels must be resampled."""
     t, g = file.transform, geobox.affine
-    if file.crs is None or file.crs.to_epsg() != geobox.crs.epsg:  # type: ignore[union-attr]
+    if file.epsg is None or file.epsg != geobox.crs.epsg:  # type: ignore[union-attr]
         return None
     if t.b or t.d or t.e > 0 or abs(t.a + t.e) > _ALIGNED * t.a:
         return None
@@ -183,7 +384,7 @@ def _fit(file: Any, geobox: GeoBox, resampling: str) -> _Fit | None:
     return _Fit(up, down, round(x), round(y))
 
 
-def _overlap(fit: _Fit, file: Any, geobox: GeoBox) -> tuple[slice, slice] | None:
+def _overlap(fit: _Fit, file: Facts, geobox: GeoBox) -> tuple[slice, slice] | None:
     """Rows and columns of the grid that the file covers."""
     rows = max(0, fit.y), min(geobox.shape.y, fit.y + file.height * fit.up // fit.down)
     columns = max(0, fit.x), min(geobox.shape.x, fit.x + file.width * fit.up // fit.down)
@@ -196,7 +397,7 @@ def _cells(part: slice, first: int, fit: _Fit) -> tuple[int, int]:
     return start // fit.up * fit.down, -(-stop // fit.up) * fit.down
 
 
-def _source_window(file: Any, geobox: GeoBox, resampling: str) -> tuple[int, int, int, int] | None:
+def _source_window(file: Facts, geobox: GeoBox, resampling: str) -> tuple[int, int, int, int] | None:
     """(left, top, right, bottom) in pixels of the file that a read touches. Raises Fault."""
     fit = _fit(file, geobox, resampling)
     if fit is None:
@@ -208,40 +409,27 @@ def _source_window(file: Any, geobox: GeoBox, resampling: str) -> tuple[int, int
     return left, top, min(right, file.width), min(bottom, file.height)
 
 
-def _onto(file: Any, geobox: GeoBox, out: NDArray[Any], nodata: float, resampling: str) -> NDArray[Any]:
+def _patch(
+    raster: Raster, geobox: GeoBox, dtype: str, nodata: float, resampling: str, shared: bool
+) -> Patch | None:
+    file = raster.facts
     fit = _fit(file, geobox, resampling)
     if fit is None:
-        return _warp(file, geobox, out, nodata, resampling)
+        return _warp(raster, geobox, dtype, nodata, resampling, shared)
     part = _overlap(fit, file, geobox)
     if part is None:
-        return out
+        return None
     (top, bottom), (left, right) = _cells(part[0], fit.y, fit), _cells(part[1], fit.x, fit)
     bottom, right = min(bottom, file.height), min(right, file.width)
-    window = Window(left, top, right - left, bottom - top)
-    whole = out.shape == (bottom - top, right - left) and file.dtypes[0] == out.dtype
-    source = file.read(1, window=window, out=out) if whole else file.read(1, window=window)
+    pixels = raster.window(left, top, right, bottom, shared)
     unseen = file.nodata
     if unseen is not None and unseen != nodata and not (math.isnan(unseen) and math.isnan(nodata)):
-        source = np.where(_is(source, unseen), np.asarray(nodata, out.dtype), source)
+        pixels = np.where(_is(pixels, unseen), np.asarray(nodata, dtype), pixels)
     if fit.down > 1:
-        out[part] = _means(source, fit.down, nodata, out.dtype)[: out[part].shape[0], : out[part].shape[1]]
-    elif fit.up > 1:
-        skip = part[0].start - fit.y - top * fit.up, part[1].start - fit.x - left * fit.up
-        _replicate(source, fit.up, skip, out[part])
-    elif source is not out:
-        out[part] = source
-    return out
-
-
-def _replicate(source: NDArray[Any], n: int, skip: tuple[int, int], out: NDArray[Any]) -> None:
-    """Each pixel n x n times, without the first ``skip`` rows and columns."""
-    width = out.shape[1]
-    columns = np.repeat(source, n, axis=1)[:, skip[1] : skip[1] + width]
-    for k in range(n):
-        first = (k - skip[0]) % n
-        rows = out[first::n]
-        start = (first + skip[0]) // n
-        rows[...] = columns[start : start + len(rows)]
+        height, width = part[0].stop - part[0].start, part[1].stop - part[1].start
+        return Patch(_means(pixels, fit.down, nodata, np.dtype(dtype))[:height, :width], part)
+    skip = part[0].start - fit.y - top * fit.up, part[1].start - fit.x - left * fit.up
+    return Patch(pixels.astype(dtype, copy=False), part, fit.up, skip)
 
 
 def _means(source: NDArray[Any], n: int, nodata: float, dtype: Any) -> NDArray[Any]:
@@ -258,7 +446,7 @@ def _means(source: NDArray[Any], n: int, nodata: float, dtype: Any) -> NDArray[A
 # --- elsewhere ---------------------------------------------------------------------------------
 
 
-def _warp_window(file: Any, geobox: GeoBox) -> tuple[int, int, int, int] | None:
+def _warp_window(file: Facts, geobox: GeoBox) -> tuple[int, int, int, int] | None:
     columns, rows = _places(geobox, str(file.crs), ~file.transform)
     inside = (columns >= 0) & (rows >= 0) & (columns < file.width) & (rows < file.height)
     if not inside.any():
@@ -268,27 +456,31 @@ def _warp_window(file: Any, geobox: GeoBox) -> tuple[int, int, int, int] | None:
     right, bottom = min(file.width, int(x.max()) + 2), min(file.height, int(y.max()) + 2)
     if (right - left) * (bottom - top) > MAX_SOURCE_PX * max(10_000, geobox.shape.x * geobox.shape.y):
         raise Fault(
-            "wrong grid", f"its pixels of {file.res[0]:g} are too fine for a grid of {geobox.resolution.x:g}"
+            "wrong grid", f"its pixels of {file.pixel:g} are too fine for a grid of {geobox.resolution.x:g}"
         )
     return left, top, right, bottom
 
 
-def _warp(file: Any, geobox: GeoBox, out: NDArray[Any], nodata: float, resampling: str) -> NDArray[Any]:
+def _warp(
+    raster: Raster, geobox: GeoBox, dtype: str, nodata: float, resampling: str, shared: bool
+) -> Patch | None:
     """Nearest or bilinear values at the exact places of the grid's pixel centres.
 
     Bilinear weights of unseen neighbours go to the seen ones; a pixel whose own cell is unseen stays so.
     """
+    file = raster.facts
     window = _warp_window(file, geobox)
     if window is None:
-        return out
+        return None
     left, top, right, bottom = window
     columns, rows = _places(geobox, str(file.crs), ~file.transform)
     inside = (columns >= 0) & (rows >= 0) & (columns < file.width) & (rows < file.height)
-    source = file.read(1, window=Window(left, top, right - left, bottom - top))
+    source = raster.window(left, top, right, bottom, shared)
     unseen = nodata if file.nodata is None else file.nodata
     sample = _nearest if resampling == "nearest" else _bilinear
+    out = np.full(geobox.shape.yx, nodata, dtype)
     out[inside] = sample(source, columns[inside] - left, rows[inside] - top, unseen, nodata)
-    return out
+    return Patch(out, (slice(0, geobox.shape.y), slice(0, geobox.shape.x)))
 
 
 @lru_cache(maxsize=2)

@@ -6,10 +6,10 @@ import logging
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +26,7 @@ from shapely.geometry.base import BaseGeometry
 from features.bands import OPTICAL
 from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
-from pipeline.raster import Raster, cause, open_raster
+from pipeline.raster import Facts, Patch, Raster, cause, open_raster
 from pipeline.remote import Access, Fault
 from pipeline.scenes import Scene
 from pipeline.sensors import SCL, Sensor
@@ -76,8 +76,6 @@ class Reader:
 
     stack: Stack
     where: str
-    suspects: dict[tuple[object, ...], str] = field(default_factory=dict)
-    """Passes that the guard suspects, and what was seen."""
 
     def note(
         self, scene: Scene, band: str, state: str, reason: str = "", detail: str = "", share: float = 0.0
@@ -96,6 +94,11 @@ class Reader:
 
     def read(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, NDArray[Any] | None]]:
         """Each job with its pixels, (y, x), ``nodata`` where the scene has none; None where lost."""
+        for job, patch in self.patches(jobs):
+            yield job, None if patch is None else patch.onto(_blank(job))
+
+    def patches(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Patch | None]]:
+        """Each job with its pixels as they lie on its grid; None where lost."""
         for job, ready in _ahead(jobs):
             self.stack.reads += 1
             try:
@@ -111,6 +114,28 @@ class Reader:
                 yield job, None
 
 
+def windows(
+    scene: Scene, band: str, geoboxes: Sequence[GeoBox], sensor: Sensor
+) -> list[tuple[Scene, NDArray[Any]]]:
+    """One band of a scene in several windows, the file opened once, each with the copy that was read.
+
+    0 where it has no pixel. Raises Fault where neither the scene nor a copy of it can be read.
+    """
+    faults = []
+    for source in (None, *scene.alternates):
+        job = Job(scene, band, geoboxes[0], sensor, 0, source)
+        try:
+            raster = _prepare(job)
+            try:
+                how = sensor.dtype, 0, raster.resampling
+                return [(job.actual, raster.read(geobox, *how)) for geobox in geoboxes]
+            finally:
+                raster.close()
+        except (OSError, ValueError, RasterioError) as error:
+            faults.append(_fault(error))
+    raise faults[0]
+
+
 def _covered(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
     """The pixels in a scene's footprint, (y, x); all that it touches."""
     outline = Geometry(scene.geometry, "EPSG:4326").to_crs(str(geobox.crs), resolution=0.01)
@@ -118,7 +143,11 @@ def _covered(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
     return np.asarray(geometry_mask([outline.geom], shape, affine, all_touched=True, invert=True), np.bool_)
 
 
-def _elsewhere(job: Job) -> tuple[Job, NDArray[Any]] | None:
+def _blank(job: Job) -> NDArray[Any]:
+    return np.full(job.geobox.shape.yx, job.nodata, job.sensor.dtype)
+
+
+def _elsewhere(job: Job) -> tuple[Job, Patch] | None:
     """The read done on a copy of the scene, if one can be read."""
     for copy in job.scene.alternates:
         other = replace(job, source=copy)
@@ -163,7 +192,7 @@ def _prepare(job: Job) -> Raster:
     except (OSError, ValueError, RasterioError) as error:
         raise _fault(error) from None
     try:
-        raster.resampling = _check(raster.file, job)
+        raster.resampling = _check(raster.facts, job)
         raster.bring(job.geobox, raster.resampling)
     except BaseException as error:
         raster.close()
@@ -171,18 +200,20 @@ def _prepare(job: Job) -> Raster:
     return raster
 
 
-def _pixels(job: Job, ready: Future[Raster] | None) -> NDArray[Any]:
+def _pixels(job: Job, ready: Future[Raster] | None) -> Patch:
     try:
         return _decoded(job, ready.result() if ready else _prepare(job))
     except Fault as fault:
-        if ready is None or fault.cause != "unreadable":
+        if ready is None or fault.cause not in ("unreadable", "checksum"):
             raise
     return _decoded(job, _prepare(job))  # what came may have been spoiled on its way
 
 
-def _decoded(job: Job, raster: Raster) -> NDArray[Any]:
+def _decoded(job: Job, raster: Raster) -> Patch:
+    kind = job.sensor.dtype
     try:
-        return raster.read(job.geobox, job.sensor.dtype, job.nodata, raster.resampling)
+        patch = raster.patch(job.geobox, kind, job.nodata, raster.resampling, job.band == SCL)
+        return patch or Patch(np.zeros((0, 0), kind), (slice(0, 0), slice(0, 0)))
     except (OSError, ValueError, RasterioError) as error:
         raise _fault(error) from None
     finally:
@@ -193,16 +224,16 @@ def _fault(error: BaseException) -> Fault:
     return error if isinstance(error, Fault) else Fault("unreadable", cause(error))
 
 
-def _check(file: Any, job: Job) -> str:
+def _check(file: Facts, job: Job) -> str:
     """The resampling for an asset, after a look at what the file really is. Raises Fault."""
     scene, sensor = job.actual, job.sensor
-    if sensor.name == OPTICAL and np.dtype(file.dtypes[0]).kind not in "ui":
-        raise Fault("wrong grid", f"it holds {file.dtypes[0]}; expected whole numbers")
+    if sensor.name == OPTICAL and np.dtype(file.dtype).kind not in "ui":
+        raise Fault("wrong grid", f"it holds {file.dtype}; expected whole numbers")
     if file.crs is None:
         raise Fault("wrong grid", "it has no coordinate reference system")
-    if scene.epsg and file.crs.to_epsg() not in (None, scene.epsg):
-        raise Fault("wrong grid", f"it lies in EPSG:{file.crs.to_epsg()}; its record says {scene.epsg}")
-    size = float(file.res[0])
+    if scene.epsg and file.epsg not in (None, scene.epsg):
+        raise Fault("wrong grid", f"it lies in EPSG:{file.epsg}; its record says {scene.epsg}")
+    size = file.pixel
     claimed = dict(scene.pixel_m).get(job.band)
     if claimed and not math.isclose(size, claimed, rel_tol=0.01):
         raise Fault("wrong grid", f"its pixels are {size:g} wide; its record says {claimed:g}")

@@ -28,6 +28,8 @@ import planetary_computer.sas
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, TimeoutError
 
+from pipeline import stages
+
 #: Tries of one range, the wait before the second (it doubles), and the longest wait obeyed.
 ATTEMPTS, WAIT_S, LONGEST_WAIT_S = 5, 0.5, 60.0
 TIMEOUT = urllib3.Timeout(connect=15, read=30)
@@ -58,6 +60,15 @@ class Access:
     connections: int = 0
 
 
+@dataclass(frozen=True)
+class Answer:
+    """A range of a file, the file's size, and what the server tells its versions apart by ("": nothing)."""
+
+    body: bytes
+    size: int
+    mark: str = ""
+
+
 @dataclass
 class RemoteFile:
     """The parts of one file that were fetched, in a sparse file at ``path`` of the file's own size."""
@@ -65,6 +76,8 @@ class RemoteFile:
     url: str
     access: Access
     size: int = 0
+    mark: str = ""
+    """The server's ETag, else the time of the last change: every later range must come with the same."""
     _have: list[tuple[int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -101,14 +114,18 @@ class RemoteFile:
         return bool(wanted)
 
     def _get(self, start: int, stop: int) -> None:
-        body, size = get(self.url, start, stop, self.access)
+        answer = get(self.url, start, stop, self.access, self.mark)
         if not self.size:
-            self.size = size
-            os.ftruncate(self._fd, size)
-        elif size != self.size:
-            raise Fault("truncated", f"its size was {self.size}, now it is {size}")
-        os.pwrite(self._fd, body, start)
-        self._have.append((start, start + len(body)))
+            self.size, self.mark = answer.size, answer.mark
+            os.ftruncate(self._fd, self.size)
+        elif (answer.size, answer.mark) != (self.size, self.mark):
+            raise Fault(
+                "checksum",
+                f"it was replaced while it was read: size {self.size} and mark {self.mark!a:.60} became "
+                f"{answer.size} and {answer.mark!a:.60}",
+            )
+        os.pwrite(self._fd, answer.body, start)
+        self._have.append((start, start + len(answer.body)))
 
 
 def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -124,8 +141,8 @@ def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         yield start, stop
 
 
-def get(url: str, start: int, stop: int, access: Access) -> tuple[bytes, int]:
-    """Bytes start..stop (fewer at the end of the file) and the file's size.
+def get(url: str, start: int, stop: int, access: Access, mark: str = "") -> Answer:
+    """Bytes start..stop (fewer at the end of the file) of the file that has ``mark``, if that is known.
 
     What may pass is tried again: time-outs, resets, 429 and 5xx (as long as Retry-After says), and
     answers that are not the range asked for; a refused signature is made anew once. Raises Fault.
@@ -135,7 +152,9 @@ def get(url: str, start: int, stop: int, access: Access) -> tuple[bytes, int]:
         pause = WAIT_S * 2 ** (attempt - 1)
         try:
             with _slot(urlsplit(url).netloc, access.connections):
-                return _try(url, start, stop, access)
+                answer = _try(url, start, stop, access, mark)
+            stages.bring(len(answer.body))
+            return answer
         except _Again as fault:
             reason, pause = fault, max(pause, fault.after)
         except Fault as fault:
@@ -159,8 +178,10 @@ class _Again(Fault):
         self.after = after
 
 
-def _try(url: str, start: int, stop: int, access: Access) -> tuple[bytes, int]:
+def _try(url: str, start: int, stop: int, access: Access, mark: str) -> Answer:
     place, headers = _request(url, start, stop, access)
+    if mark.startswith('"'):  # a strong ETag: the server may refuse at once
+        headers["If-Match"] = mark
     for _ in range(MAX_REDIRECTS + 1):
         try:
             answer = _pool().request(
@@ -203,12 +224,13 @@ def _redirected(place: str, location: str) -> str:
     return target
 
 
-def _body(answer: urllib3.BaseHTTPResponse, start: int, stop: int, access: Access) -> tuple[bytes, int]:
+def _body(answer: urllib3.BaseHTTPResponse, start: int, stop: int, access: Access) -> Answer:
     status = answer.status
     if status not in (200, 206):
         raise _refusal(status, answer.headers.get("Retry-After"), access)
     size = _range_size(answer.headers.get("Content-Range", ""), start, stop) if status == 206 else None
     length = min(stop, size) - start if size is not None else MAX_WHOLE + 1
+    mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
     try:
         body = answer.read(length)
     except TimeoutError:
@@ -218,13 +240,13 @@ def _body(answer: urllib3.BaseHTTPResponse, start: int, stop: int, access: Acces
     if size is not None:
         if len(body) != length:
             raise _Again("truncated", f"{len(body)} bytes came of {length}")
-        return body, size
+        return Answer(body, size, mark)
     if len(body) > MAX_WHOLE:
         raise Fault("no ranges", "the server sends whole files only, and this one is too large")
     said = answer.headers.get("Content-Length")
     if said is not None and said.isdigit() and int(said) != len(body):
         raise _Again("truncated", f"{len(body)} bytes came of {said}")
-    return body[start:stop], len(body)
+    return Answer(body[start:stop], len(body), mark)
 
 
 def _range_size(said: str, start: int, stop: int) -> int:
@@ -246,6 +268,8 @@ def _refusal(status: int, after: str | None, access: Access) -> Fault:
         return Fault("signature" if access.sign else "HTTP status", text)
     if status in (404, 410):
         return Fault("missing asset", text)
+    if status == 412:
+        return Fault("checksum", f"{text}: it was replaced while it was read")
     if status == 416:
         return Fault("truncated", f"{text}: the file is shorter than it should be")
     return Fault("HTTP status", text)

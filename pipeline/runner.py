@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import CancelledError
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import dask
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, LocalCluster, Worker, as_completed, system
+from distributed.diagnostics.plugin import WorkerPlugin
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, PhusaError
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -20,6 +23,12 @@ R = TypeVar("R")
 
 #: Tasks sent ahead for each worker thread: enough to keep it busy, few enough to bound memory.
 AHEAD = 2
+#: What Dask's own scheduler counts for us: bytes that tasks may need at their peak, worker by worker.
+MEMORY = "phusa-memory"
+#: Share of a machine's (or container's) memory that blocks may take together.
+USABLE = 0.8
+#: Environment that opens the database; workers compute, and need none of it.
+_CREDENTIALS = ("PHUSA_DSN", "PG", "POSTGRES_")
 
 
 @dataclass(frozen=True)
@@ -34,15 +43,50 @@ class Outcome(Generic[T, R]):
         return not self.error
 
 
+class WorkerSetup(WorkerPlugin):
+    """Makes a worker of a foreign cluster one of ours: no credentials, and its memory stated."""
+
+    name = "phusa-setup"
+    idempotent = True
+
+    async def setup(self, worker: Worker) -> None:
+        """Called on each worker, also on one that joins later."""
+        for name in credentials():
+            os.environ.pop(name, None)
+        limit = worker.memory_manager.memory_limit or system.MEMORY_LIMIT
+        await worker.set_resources(**{MEMORY: USABLE * limit})
+
+
+def credentials() -> list[str]:
+    """Names of environment variables that open a database."""
+    return [name for name in os.environ if name.startswith(_CREDENTIALS)]
+
+
+@contextmanager
+def _without_credentials() -> Iterator[None]:
+    """Worker processes inherit the environment of the moment they start, and some start again later."""
+    taken = {name: os.environ.pop(name) for name in credentials()}
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
+
 @contextmanager
 def cluster(scheduler: str) -> Iterator[Client]:
     """A Dask client: ``threads`` or ``processes`` of this machine, or ``tcp://host:port``.
 
-    Raises InputError where the scheduler is of another kind or does not answer.
+    Worker processes are spawned, and see no database credentials. Raises InputError where the
+    scheduler is of another kind or does not answer.
     """
-    with dask.config.set({"distributed.comm.timeouts.connect": "10s", "distributed.worker.daemon": False}):
+    settings = {
+        "distributed.comm.timeouts.connect": "10s",
+        "distributed.worker.daemon": False,
+        "distributed.worker.multiprocessing-method": "spawn",
+    }
+    with dask.config.set(settings):
         if scheduler in ("threads", "processes"):
-            with _local(scheduler == "processes") as local, Client(local) as client:
+            with _without_credentials(), _local(scheduler == "processes") as local, Client(local) as client:
                 yield client
         elif scheduler.startswith(("tcp://", "tls://")):
             try:
@@ -52,6 +96,7 @@ def cluster(scheduler: str) -> Iterator[Client]:
             with client:
                 if not client.ncores():
                     client.wait_for_workers(1, timeout=60)
+                client.register_plugin(WorkerSetup())
                 yield client
         else:
             raise InputError(f"unknown scheduler {scheduler!r}; known: threads, processes, tcp://host:port")
@@ -59,14 +104,114 @@ def cluster(scheduler: str) -> Iterator[Client]:
 
 def _local(processes: bool) -> LocalCluster:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = cores if processes else 1
     return LocalCluster(
-        n_workers=cores if processes else 1,
+        n_workers=workers,
         threads_per_worker=1 if processes else cores,
         processes=processes,
         dashboard_address=None,
         silence_logs=logging.CRITICAL,
         memory_limit=0,
+        # One pool of memory for all: ``slots`` shares it out, whichever worker takes a block.
+        resources={MEMORY: USABLE * system.MEMORY_LIMIT},
     )
+
+
+def slots(client: Client, peak_bytes: float) -> int:
+    """How many tasks of ``peak_bytes`` may run at a time: by threads, and by the memory of each worker.
+
+    Raises InputError where not one fits.
+    """
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    threads = [(int(w["nthreads"]), float(w["resources"].get(MEMORY, "inf"))) for w in workers]
+    if not threads:
+        raise PhusaError("the Dask scheduler has no worker; start some and run again")
+    if peak_bytes <= 0:
+        return sum(n for n, _ in threads)
+    most = max(memory for _, memory in threads)
+    if peak_bytes > most:
+        raise InputError(
+            f"a block may need {peak_bytes / 1e9:.1f} GB and a worker has {most / 1e9:.1f} GB for blocks; "
+            "lower region.grid.block_px, or give workers more memory"
+        )
+    if isinstance(client.cluster, LocalCluster):
+        return min(sum(n for n, _ in threads), int(most // peak_bytes))
+    return sum(min(n, int(memory // peak_bytes)) for n, memory in threads)
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """A function to be called on a worker for a task."""
+
+    task: T
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    peak_bytes: float = 0
+    """Memory that the call may need."""
+
+
+class Flow(Generic[T, R]):
+    """Calls on their way through a client, at most ``limit`` at a time; iterate for their outcomes.
+
+    Calls may be added while outcomes are read; ``stop`` sends no more of the waiting ones. Driver
+    memory: the results of what is in flight.
+    """
+
+    def __init__(self, client: Client, limit: int) -> None:
+        self.client, self.limit = client, max(1, limit)
+        self.waiting: deque[Call[T]] = deque()
+        self._owner: dict[Any, T] = {}
+        self._running = as_completed([])
+
+    def add(self, call: Call[T], first: bool = False) -> None:
+        """Let a call wait its turn; ``first``: before all that wait."""
+        self.waiting.appendleft(call) if first else self.waiting.append(call)
+
+    def stop(self) -> list[Call[T]]:
+        """Send no more of what waits, and tell what that was; what is in flight goes on to its end."""
+        left = list(self.waiting)
+        self.waiting.clear()
+        return left
+
+    def __iter__(self) -> Iterator[Outcome[T, R]]:
+        while self._send():
+            try:
+                future = next(self._running)
+            except (StopIteration, CancelledError):
+                raise self._gone() from None
+            yield self._outcome(future)
+
+    def _send(self) -> bool:
+        """Fill the flight; False where nothing is in the air."""
+        while self.waiting and len(self._owner) < self.limit:
+            call = self.waiting.popleft()
+            limits = {"resources": {MEMORY: call.peak_bytes}} if call.peak_bytes else {}
+            future = self.client.submit(call.function, call.task, *call.arguments, pure=False, **limits)
+            self._owner[future] = call.task
+            self._running.add(future)
+        return bool(self._owner)
+
+    def _outcome(self, future: Any) -> Outcome[T, R]:
+        task = self._owner.pop(future)
+        try:
+            if future.cancelled() or self.client.status != "running":
+                raise self._gone()
+            error = future.exception()
+            result = None if error else future.result()
+        except (CancelledError, OSError):  # the scheduler went away, and with it what it knew
+            raise self._gone() from None
+        with suppress(Exception):
+            future.release()
+        if error is None:
+            return Outcome(task, result)
+        log.debug("task failed", exc_info=error)
+        return Outcome(task, None, f"{type(error).__name__}: {error}")
+
+    @staticmethod
+    def _gone() -> PhusaError:
+        return PhusaError(
+            "the Dask scheduler is gone; what was finished is stored: start it and run the same command again"
+        )
 
 
 def execute(
@@ -76,27 +221,8 @@ def execute(
 
     Driver memory: the results in flight, at most ``AHEAD`` a worker thread.
     """
-    common = [client.scatter(value, broadcast=True, hash=False) for value in shared]
-    waiting = iter(tasks)
-    owner: dict[Any, T] = {}
-    running = as_completed([])
-
-    def send() -> None:
-        for task in waiting:
-            future = client.submit(function, task, *common, pure=False)
-            owner[future] = task
-            running.add(future)
-            return
-
-    for _ in range(AHEAD * max(1, sum(client.ncores().values()))):
-        send()
-    for future in running:
-        task = owner.pop(future)
-        error = future.exception()
-        if error is None:
-            yield Outcome(task, future.result())
-        else:
-            log.debug("task failed", exc_info=error)
-            yield Outcome(task, None, f"{type(error).__name__}: {error}")
-        future.release()
-        send()
+    common = tuple(client.scatter(value, broadcast=True, hash=False) for value in shared)
+    flow: Flow[T, R] = Flow(client, AHEAD * max(1, sum(client.ncores().values())))
+    for task in tasks:
+        flow.add(Call(task, function, common))
+    return iter(flow)

@@ -24,6 +24,8 @@ from pipeline.season import Season
 from pipeline.sensors import SENSORS
 
 FORMAT = "phusa-scenes-1"
+#: Why scenes are refused whose pixels do not bear out their record.
+GUARD = "radiometric guard"
 #: What may have to be added to the delivered numbers of Sentinel-2.
 OFFSETS = (0, -1000)
 
@@ -64,6 +66,8 @@ class Scene:
     """Most connections at a time that its provider allows; 0 is no limit."""
     alternates: tuple[Scene, ...] = ()
     """The same image from the source's fallback, read where this one's files cannot be."""
+    refused: str = ""
+    """What its pixels say against its offset: then it is not used, and what is needed of it is lost."""
 
     @cached_property
     def geometry(self) -> BaseGeometry:
@@ -103,7 +107,7 @@ class Scene:
         parts = (
             self.sensor, self.collection, self.id, self.datetime, self.baseline, self.offset,
             self.epsg, None if self.nodata is None else float(self.nodata), self.platform, self.orbit,
-            self.footprint,
+            self.footprint, *(["refused"] if self.refused else []),
         )  # fmt: skip
         return "|".join(map(str, parts))
 
@@ -155,7 +159,9 @@ class Scenes:
     @property
     def reasons(self) -> dict[str, int]:
         """How many records were dropped for each kind of reason (the text before the colon)."""
-        return dict(sorted(Counter(d.reason.partition(":")[0] for d in self.dropped).items()))
+        counts = Counter(d.reason.partition(":")[0] for d in self.dropped)
+        counts.update(GUARD for scene in self.kept if scene.refused)
+        return dict(sorted(counts.items()))
 
     @property
     def digest(self) -> str:

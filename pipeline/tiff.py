@@ -34,6 +34,21 @@ _SIZES = {
 _CODES = {3: "H", 4: "I", 16: "Q"}
 _WIDTH, _HEIGHT, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_COUNTS = 256, 257, 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
+_BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PREDICTOR, _FORMAT = 258, 259, 266, 277, 317, 339
+#: (sample format, bits) -> numpy's name.
+_KINDS = {
+    (f, b): f"{'_uif'[f]}{b // 8}" for f in (1, 2, 3) for b in (8, 16, 32) if (f, b) not in ((3, 8), (3, 16))
+}
+
+
+@dataclass(frozen=True)
+class Coding:
+    """How the pixels of a tile are written down, where a tile holds one number a pixel."""
+
+    dtype: str
+    """NumPy's, with the file's byte order."""
+    compression: int
+    predictor: int
 
 
 @dataclass(frozen=True)
@@ -42,17 +57,26 @@ class Layout:
 
     tile: tuple[int, int]
     """(height, width) in pixels."""
-    across: int
+    shape: tuple[int, int]
+    """(height, width) of the image."""
     offsets: NDArray[np.uint64]
     counts: NDArray[np.uint64]
+    tiled: bool = True
+    """False of strips, the last of which ends where the image ends."""
+    coding: Coding | None = None
+    """None where the numbers are kept in a way that is not described here."""
 
-    def ranges(self, left: int, top: int, right: int, bottom: int) -> list[tuple[int, int]]:
-        """(start, stop) in the file of the tiles that pixels left..right, top..bottom touch, sorted."""
-        rows = range(top // self.tile[0], (bottom - 1) // self.tile[0] + 1)
-        columns = range(left // self.tile[1], (right - 1) // self.tile[1] + 1)
-        index = [r * self.across + c for r in rows for c in columns]
-        known = [k for k in index if k < len(self.offsets) and self.counts[k]]
-        return sorted((int(self.offsets[k]), int(self.offsets[k] + self.counts[k])) for k in known)
+    @property
+    def across(self) -> int:
+        """Tiles in a row of them."""
+        return -(-self.shape[1] // self.tile[1])
+
+    def parts(self, row: int, column: int) -> list[tuple[int, int]]:
+        """(start, stop) in the file of one tile; nothing where it was left out (no data there)."""
+        k = row * self.across + column
+        if k >= len(self.offsets) or not self.counts[k]:
+            return []
+        return [(int(self.offsets[k]), int(self.offsets[k]) + int(self.counts[k]))]
 
 
 def is_tiff(start: bytes) -> bool:
@@ -78,10 +102,10 @@ def layout(fetch: Fetch) -> Layout:
             break
     if not first or not {_WIDTH, _HEIGHT} <= first.keys():
         raise ValueError("its first TIFF directory has no size")
-    return _layout(first)
+    return _layout(first, order)
 
 
-def _layout(tags: dict[int, tuple[int, ...]]) -> Layout:
+def _layout(tags: dict[int, tuple[int, ...]], order: str) -> Layout:
     width, height = tags[_WIDTH][0], tags[_HEIGHT][0]
     tiled = _TILE_OFFSETS in tags
     offsets, counts = (_TILE_OFFSETS, _TILE_COUNTS) if tiled else (_STRIP_OFFSETS, _STRIP_COUNTS)
@@ -93,8 +117,16 @@ def _layout(tags: dict[int, tuple[int, ...]]) -> Layout:
         tile = min(height, tags.get(_ROWS_PER_STRIP, (height,))[0]), width
     if min(tile) < 1:
         raise ValueError("its TIFF tiles have no size")
-    across = -(-width // tile[1])
-    return Layout(tile, across, np.array(tags[offsets], np.uint64), np.array(tags[counts], np.uint64))
+    where, length = np.array(tags[offsets], np.uint64), np.array(tags[counts], np.uint64)
+    return Layout(tile, (height, width), where, length, tiled, _coding(tags, order))
+
+
+def _coding(tags: dict[int, tuple[int, ...]], order: str) -> Coding | None:
+    bits, kinds = tags.get(_BITS, (1,)), tags.get(_FORMAT, (1,))
+    kind = _KINDS.get((kinds[0], bits[0]))
+    if len(bits) > 1 or tags.get(_SAMPLES, (1,))[0] != 1 or tags.get(_FILL_ORDER, (1,))[0] != 1 or not kind:
+        return None
+    return Coding(order + kind, tags.get(_COMPRESSION, (1,))[0], tags.get(_PREDICTOR, (1,))[0])
 
 
 def _directory(fetch: Fetch, at: int, order: str, big: bool) -> tuple[dict[int, tuple[int, ...]], int]:

@@ -14,12 +14,26 @@ from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from models.samples import SampleTable
-from pipeline import catalog, featurefiles, learning, losses, production, runner, yamlfile
+from pipeline import (
+    admission,
+    catalog,
+    featurefiles,
+    importreport,
+    learning,
+    losses,
+    production,
+    runner,
+    yamlfile,
+)
 from pipeline.cli import shell
+from pipeline.cli.explain import drivers, explain
 from pipeline.cli.export import export
+from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
+from pipeline.cli.limits import Limits, limits
 from pipeline.cli.qa import qa
 from pipeline.cli.replay import replay
+from pipeline.cli.report import report
 from pipeline.cli.shell import Result, command, open_configured
 from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
@@ -27,6 +41,7 @@ from pipeline.demo import Simulation
 from pipeline.demo import report as demo_report
 from pipeline.demo import settings as demo_settings
 from pipeline.demo import write as write_demo
+from pipeline.drive import Budget, MapReport
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import json_text, write_aside
 from pipeline.sampling import read_table, write_table
@@ -88,7 +103,11 @@ def scenes(config: Path, season: str, out: Path, refresh: bool) -> Result:
 @click.argument("files", type=_PATH, nargs=-1)
 @click.option("--season", help="Season of FILES that the config does not name.")
 @click.option("--out", type=_PATH, required=True, help="Parquet table, ready to train on.")
-@click.option("--report", type=_PATH, help="JSON report of every refused row.")
+@click.option(
+    "--report",
+    type=_PATH,
+    help="JSON report of every mended or refused row; a page for readers beside it (.html).",
+)
 @_scheduler
 @command
 def samples(
@@ -99,14 +118,13 @@ def samples(
     entries = _sample_files(settings, files, season)
     with runner.cluster(scheduler) as client:
         gathered = learning.gather(settings, client, entries)
-    if report:
-        write_aside(report, json_text(gathered.report))
+    page = importreport.write(report, gathered.report) if report else None
     if gathered.table is None:
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
     losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
     write_table(gathered.table, out)
-    counts = {k: v for k, v in gathered.report.items() if k != "refusals"}
-    where = {"report": str(report.resolve())} if report else {}
+    counts = {k: v for k, v in gathered.report.items() if k not in ("refusals", "mends", "files")}
+    where = {"report": str(report.resolve()), "page": str(page)} if report else {}
     return {"out": str(out.resolve()), **where, **counts}
 
 
@@ -115,22 +133,27 @@ def samples(
 @_target
 @click.option("--samples", "table", type=_PATH, required=True, help="Table made by `phusa samples`.")
 @click.option("--out", type=_PATH, help="Folder for the trained model; in the store if absent.")
+@click.option(
+    "--champion", type=_PATH, help="Model that the new one must be better than; that in --out if absent."
+)
+@click.option(
+    "--force", is_flag=True, help="Replace the champion by a model that is not better; the card tells."
+)
 @command
-def train(config: Path, target: str, table: Path, out: Path | None) -> Result:
-    """Train the model of one target."""
+def train(
+    config: Path, target: str, table: Path, out: Path | None, champion: Path | None, force: bool
+) -> Result:
+    """Train the model of one target. Refused (exit 3) where it misses its gate or is no better than the
+    model that it would replace; then nothing is written."""
     settings = Config.read(config)
-    out = out or learning.bundle_folder(_work(settings), settings.target(target).name)
-    bundle = learning.fit(read_table(table), settings.target(target), settings.region.geometry)
-    try:
-        bundle.save(out)
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from None
-    return {
-        "target": target,
-        "bundle": str(out.resolve()),
-        "digest": bundle.digest,
-        "card": dict(bundle.card),
-    }
+    theme, rows = settings.target(target), read_table(table)
+    own = learning.bundle_folder(_work(settings), theme.name) if out is None else out
+    rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
+    bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
+    bundle = admission.challenge(bundle, rows, rival, champion is not None, force)
+    admission.save(bundle, own, settings.region.geometry)
+    card = {name: value for name, value in bundle.card.items() if name != "rows"}
+    return {"target": target, "bundle": str(own.resolve()), "digest": bundle.digest, "card": card}
 
 
 @main.command()
@@ -178,7 +201,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
         "files": [str(f.resolve()) for f in made.files],
         "loss_percent": made.loss_percent,
         "lost": made.lost,
-        **_scene_counts(found),
+        **_scene_counts(made.scenes),
     }
 
 
@@ -188,16 +211,19 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
 @_bundle
 @_scenes
 @_scheduler
+@limits
 @command
-def map_(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str) -> Result:
+def map_(
+    config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str, limits: Limits
+) -> Result:
     """Map a season with trained models. Finished products are kept; run again to do the rest."""
     settings = Config.read(config)
     when = settings.season(season)
     with open_configured(settings) as store:
         models = learning.bundles_for(settings, bundles, _work(settings))
         found = _scene_list(settings, when, scenes, [m.spec for m in models])
-        with runner.cluster(scheduler) as client, shell.progress("map") as show:
-            report = production.map_season(settings, when, found, models, store, client, show)
+        with runner.cluster(scheduler) as client:
+            report = _mapped(settings, when, found, models, store, client, limits)
     return _map_result(settings, season, report)
 
 
@@ -219,10 +245,13 @@ def publish(config: Path, season: str) -> Result:
 @_bundle
 @_scenes
 @_scheduler
+@limits
 @command
-def run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str) -> Result:
+def run(
+    config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str, limits: Limits
+) -> Result:
     """The whole season: scenes, samples, train, evaluate, map, publish. With --bundle, no training."""
-    return _run(config, season, bundles, scenes, scheduler)
+    return _run(config, season, bundles, scenes, scheduler, limits)
 
 
 @main.command()
@@ -252,7 +281,7 @@ def demo(
     where = {"config": str(made.config.resolve()), "season": made.season, "truth": str(made.truth.resolve())}
     if only_data:
         return {"simulated": True, **where}
-    result = _run(made.config, made.season, (), None, scheduler)
+    result = _run(made.config, made.season, (), None, scheduler, Limits(Budget()))
     if not result["failed"]:
         settings = Config.read(made.config)
         found = _scene_list(settings, settings.season(made.season), None, [settings.features])
@@ -300,6 +329,10 @@ main.add_command(zones)
 main.add_command(replay)
 main.add_command(export)
 main.add_command(qa)
+main.add_command(forecast_)
+main.add_command(explain)
+main.add_command(drivers)
+main.add_command(report)
 
 
 @main.group()
@@ -326,7 +359,9 @@ def init() -> Result:
         raise InputError(f"the database at PHUSA_DSN: {' '.join(str(error).split())}") from None
 
 
-def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str) -> Result:
+def _run(
+    config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | None, scheduler: str, limits: Limits
+) -> Result:
     """The whole season, from scenes to publication."""
     settings = Config.read(config)
     when = settings.season(season)
@@ -341,20 +376,32 @@ def _run(config: Path, season: str, bundles: tuple[Path, ...], scenes: Path | No
             if not models:
                 models, table, _ = learning.train_all(settings, client, _work(settings))
                 scores = _scores(settings, client, models, table)
-            with shell.progress("map") as show:
-                report = production.map_season(settings, when, found, models, store, client, show)
-        result = _map_result(settings, season, report) | {"scores": scores, **_scene_counts(found)}
-        if not report.failed:
+            report = _mapped(settings, when, found, models, store, client, limits)
+        result = _map_result(settings, season, report) | {
+            "scores": scores,
+            **_scene_counts(report.scenes or found),
+        }
+        if not report.failed and not report.left:
             release = production.publish(settings, when, store)
             result |= _release_result(store, release)
     return result
+
+
+def _mapped(
+    settings: Config, season: Season, found: Scenes, models: Sequence[ModelBundle], store: Store, client: Client,
+    limits: Limits,
+) -> MapReport:  # fmt: skip
+    with limits.listeners(settings.region.name, season.name) as heard, shell.progress("map") as show:
+        return production.map_season(
+            settings, season, found, models, store, client, show, limits.budget, heard
+        )
 
 
 def _scores(
     settings: Config, client: Client, models: Sequence[ModelBundle], table: SampleTable
 ) -> dict[str, Any]:
     """Target name -> scores of its model, by cross-validation and on the reference samples."""
-    reference = learning.reference(settings, client, models[0].spec, table)
+    reference = learning.reference(settings, client, table.spec, table)
     scores: dict[str, Any] = {}
     for model in models:
         area = settings.region.geometry
@@ -376,22 +423,17 @@ def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -
         if not settings.samples:
             raise InputError("no sample file is given, and the config has no samples")
         return list(settings.samples)
-    named = {entry.file.resolve(): entry for entry in settings.samples}
-    entries = []
+    stated = [*settings.samples, *([settings.evaluate_on] if settings.evaluate_on else [])]
+    entries: list[SampleFile] = []
     for file in files:
-        entry = named.get(file.resolve())
-        if season:
-            entries.append(
-                SampleFile(file=file.resolve(), season=season, columns=entry.columns if entry else {})
-            )
-        elif entry:
-            entries.append(entry)
-        elif len(settings.seasons) == 1:
-            entries.append(SampleFile(file=file.resolve(), season=next(iter(settings.seasons))))
-        else:
-            raise InputError(
-                f"{file}: of which season? Name it by --season, or list the file in samples; known: {', '.join(settings.seasons)}"
-            )
+        known = [entry for entry in stated if entry.file == file.resolve()]
+        if known and season:
+            entries.append(known[0].model_copy(update={"season": season}))
+        elif known:
+            entries += known
+        else:  # of several seasons, each row goes by its date
+            only = next(iter(settings.seasons)) if len(settings.seasons) == 1 else ""
+            entries.append(SampleFile(file=file.resolve(), season=season or only))
     return entries
 
 
@@ -421,7 +463,7 @@ def _work(settings: Config) -> Path:
     return work_folder(shell.store_settings(settings).path, settings.region.name)
 
 
-def _map_result(settings: Config, season: str, report: production.MapReport) -> Result:
+def _map_result(settings: Config, season: str, report: MapReport) -> Result:
     """What a mapping run did; raises LossError, and exits 1 where a product failed."""
     lost, share = losses.worst(report.losses), losses.of_records(report.records)
     losses.refuse(share, settings.max_loss_percent, lost)
@@ -435,7 +477,9 @@ def _map_result(settings: Config, season: str, report: production.MapReport) -> 
         "loss_percent": share,
         "lost": lost,
     }
-    return result | ({"exit_code": 1} if report.failed else {})
+    if report.left:
+        result |= {"stopped": "budget", "blocks_left": report.left}
+    return result | ({"exit_code": 1} if report.failed or report.left else {})
 
 
 def _release_result(store: Store, release: Any) -> Result:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -174,16 +175,31 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
             yield show
     else:
-        shown = -1
+        shown, begun = -1, time.monotonic()
 
         def line(done: int, total: int) -> None:
             nonlocal shown
             tenth = 10 * done // total
             if tenth > shown:
                 shown = tenth
-                click.echo(f"{what}: {done} of {total} blocks", err=True)
+                pace = done / max(time.monotonic() - begun, 1e-3)
+                left = (
+                    f", {60 * pace:.3g} a minute, {_span((total - done) / pace)} left" if done < total else ""
+                )
+                click.echo(f"{what}: {done} of {total} blocks{left}", err=True)
 
         yield line
+
+
+def _span(seconds: float) -> str:
+    """A time as people say it."""
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 90
+        else f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
 def dsn() -> str | None:

@@ -129,25 +129,33 @@ def _config(out: Path, simulation: Simulation, store: dict[str, Any] | None) -> 
     settings = _moved(yamlfile.read(REGION))
     for source in settings["sources"]:
         source["provider"]["convention"] = simulation.convention
-    if simulation.size_px < 512:  # small worlds are cut into several blocks too
+    if simulation.size_px < SMALL_PX:  # small worlds are cut into several blocks too
         settings["region"]["grid"]["block_px"] = 128
     targets = []
     for entry in settings["targets"]:
         name = Path(entry).name
-        write_aside(out / "targets" / name, _target(REGION.parent / entry, simulation.quick))
+        write_aside(out / "targets" / name, _target(REGION.parent / entry, simulation))
         targets.append(f"targets/{name}")
     settings |= {"targets": targets, "store": store or settings["store"]}
     text = yaml.safe_dump(settings, sort_keys=False, allow_unicode=True)
     return f"# {archive.LABEL}: made by `phusa demo --seed {simulation.seed}`\n{text}"
 
 
-def _target(path: Path, quick: bool) -> str:
-    """A target file as it stands, or with little to train."""
-    if not quick:
-        return path.read_text(encoding="utf-8")
+#: Worlds smaller than this have too few blocks for any model to beat the mean of its samples.
+SMALL_PX = 512
+
+
+def _target(path: Path, simulation: Simulation) -> str:
+    """A target file as it stands; without a gate in a small world, and with little to train in a quick one."""
+    text = path.read_text(encoding="utf-8")
     content = yamlfile.read(path)
-    content["model"] |= {"trees": 20}
-    content["folds"] |= {"count": 2}
+    if simulation.size_px < SMALL_PX or simulation.quick:
+        content["gate"] = {"beats": []}
+    if simulation.quick:
+        content["model"] |= {"trees": 20}
+        content["folds"] |= {"count": 2}
+    if content == yamlfile.read(path):
+        return text
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 

@@ -45,7 +45,8 @@ SUMS = "SHA256SUMS"
 CURRENT = "CURRENT"
 VERSIONS = "versions.json"
 COLLECTION = "collection.json"
-#: Layer of tables.gpkg with one row a unit and indicator.
+TABLES = "tables.gpkg"
+#: Its layer with one row a unit and indicator.
 AREAS = "areas"
 #: Where a link of catalog.json keeps the digest of its release.
 _DIGEST = "phusa:sha256"
@@ -100,14 +101,10 @@ class FolderStore:
 
     def _areas_before(self, season: Season) -> pd.DataFrame | None:
         """Areas published for the newest season that starts before ``season``."""
-        found: list[tuple[str, pd.DataFrame]] = []
-        for release in self._releases():
-            tables = release.folder / "tables.gpkg"
-            if release.folder.parents[1].name == self.region and AREAS in dict(pyogrio.list_layers(tables)):
-                areas = pyogrio.read_dataframe(tables, layer=AREAS, read_geometry=False)
-                found += [(str(areas["season_start"].iloc[0]), areas)] if len(areas) else []
-        earlier = [pair for pair in found if pair[0] < season.start.isoformat()]
-        return max(earlier, key=lambda pair: pair[0])[1] if earlier else None
+        own = [r for r in self._releases() if r.folder.parents[1].name == self.region]
+        found = [areas for r in own if (areas := r.areas()) is not None]
+        earlier = [a for a in found if a["season_start"].iloc[0] < season.start.isoformat()]
+        return max(earlier, key=lambda a: str(a["season_start"].iloc[0]), default=None)
 
     def published(self, season: Season) -> list[Record]:
         release = self._current(season.name)
@@ -244,6 +241,14 @@ class _Folder:
         path = self.folder / f"{name}.json"
         return _read(path) if _is(path, self._sums().get(path.name, "")) else None
 
+    def areas(self) -> pd.DataFrame | None:
+        """Its areas by unit; None where it has none, or they are not as published."""
+        tables = self.folder / TABLES
+        if not _is(tables, self._sums().get(TABLES, "")) or AREAS not in dict(pyogrio.list_layers(tables)):
+            return None
+        found = pyogrio.read_dataframe(tables, layer=AREAS, read_geometry=False)
+        return found if len(found) else None
+
     def faults(self) -> list[str]:
         """One line for each file that is missing or not as published."""
         try:
@@ -304,13 +309,13 @@ def _build(
     for leftover in (temporary, older):
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
-    number, last = _version(folder)
+    number, older_release = _version(folder)
     items = []
     for record in records:
         for path in companions.files(record.item, record.path):
             _link(path, temporary / path.name)
-        again = last is not None and last.record(record.id.name) is not None
-        address = f"../{last.folder.name}/{record.id.name}.json" if last and again else None
+        known = older_release is not None and older_release.record(record.id.name) is not None
+        address = f"../{older_release.folder.name}/{record.id.name}.json" if older_release and known else None
         item = stac.released(record.item | {"links": _links()}, number, address)
         items.append(item)
         _write_json(temporary / f"{record.id.name}.json", item)
@@ -416,12 +421,12 @@ def _write_tables(
     # GeoPackage stamps the time of writing; a fixed one keeps the same content the same bytes.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{season.end}T00:00:00.000Z"})
     try:
-        pyogrio.write_dataframe(frame, folder / "tables.gpkg", layer="products", driver="GPKG")
+        pyogrio.write_dataframe(frame, folder / TABLES, layer="products", driver="GPKG")
         if areas is not None:
             told = areas.assign(season=season.name, season_start=season.start.isoformat())
-            _append(told, folder / "tables.gpkg", AREAS)
+            _append(told, folder / TABLES, AREAS)
             if before is not None:
-                _append(change.between(told, before), folder / "tables.gpkg", "area_change")
+                _append(change.between(told, before), folder / TABLES, "area_change")
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from features import INDICES, FeatureSpec, Index, block, indices_of
 from features.expression import Graph
 from features.formula import parse
-from features.kernel import STRIP, source
+from features.kernel import LARGE, STRIP, source
 from features.network import comparators, padded
 
 MINE = {
@@ -127,3 +127,20 @@ def test_a_network_sorts_all_zeros_and_ones(rows: int) -> None:
         columns[a], columns[b] = np.minimum(columns[a], columns[b]), np.maximum(columns[a], columns[b])
     assert (np.diff(columns, axis=0) >= 0).all()
     assert padded(rows) >= rows
+
+
+@pytest.mark.parametrize(("kind", "shift"), [(np.float32, 0), (np.float32, 3), (np.int16, 0), (np.int16, 5)])
+def test_results_larger_than_the_caches_are_those_of_their_parts(kind: type, shift: int) -> None:
+    names, (height, width) = ["ndvi", "ndwi", "red"], (LARGE // (6 * 1999) + 2, 1999)
+    rng = np.random.default_rng(4)
+    stack = {b: rng.integers(0, 9000, (height, width)).astype(np.uint16) for b in ("green", "red", "nir")}
+    size = len(names) * height * width
+    place = np.full(size + 64, 7, kind)
+    out = place[shift : shift + size].reshape(len(names), height, width)
+    assert out.nbytes > LARGE
+    indices_of(stack, names, out)
+    for top in range(0, height, 400):
+        part = {b: a[top : top + 400].copy() for b, a in stack.items()}
+        small = np.zeros((len(names), len(part["red"]), width), kind)
+        np.testing.assert_array_equal(out[:, top : top + 400], indices_of(part, names, small))
+    assert (place[:shift] == 7).all() and (place[shift + size :] == 7).all()

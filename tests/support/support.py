@@ -57,6 +57,17 @@ def wait_for(url: str, process: subprocess.Popen[bytes], seconds: float = 60) ->
     pytest.fail(f"nothing answers at {url}")
 
 
+def wait_for_port(port: int, seconds: float = 90) -> None:
+    """Until something listens there."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"nothing listens on port {port}")
+
+
 def halve(task: int, by: int) -> float:
     """A task that workers of another process can import."""
     return task / by
@@ -66,3 +77,23 @@ def whoami(task: int) -> int:
     """The process that did the task."""
     time.sleep(0.05)
     return os.getpid()
+
+
+def environment_of_worker() -> tuple[int, dict[str, str]]:
+    """The worker's process and what its environment holds."""
+    return os.getpid(), dict(os.environ)
+
+
+#: Tasks of this process that run now.
+running: list[int] = []
+
+
+def count_running(task: int) -> int:
+    """The most tasks that ran beside this one, itself among them."""
+    running.append(task)
+    most = 0
+    for _ in range(20):
+        most = max(most, len(running))
+        time.sleep(0.005)
+    running.remove(task)
+    return most

@@ -1,0 +1,131 @@
+"""One driver a season, whoever dies holding the lock."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import driverlock
+from pipeline.driverlock import HeldError, hold, holder, lock_file
+from pipeline.season import Season
+
+SEASON = Season("2025-dry", dt.date(2024, 12, 1), dt.date(2025, 4, 30))
+CHILD = """
+import sys, time, datetime as dt
+from pathlib import Path
+from pipeline.driverlock import hold
+from pipeline.season import Season
+season = Season("2025-dry", dt.date(2024, 12, 1), dt.date(2025, 4, 30))
+with hold(Path(sys.argv[1]), season):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def child(work: Path, seconds: float) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(work), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_second_driver_is_told_who_holds_it_and_a_killed_one_is_taken_over(tmp_path: Path) -> None:
+    first = child(tmp_path, 60)
+    with pytest.raises(HeldError) as caught, hold(tmp_path, SEASON):
+        pass
+    assert f"process {first.pid} on {os.uname().nodename}, since 20" in str(caught.value)
+    assert caught.value.exit_code == 1
+    told = holder(tmp_path, SEASON)
+    assert told is not None
+    assert told.pid == first.pid
+    first.kill()
+    first.wait()
+    assert holder(tmp_path, SEASON) is None
+    with hold(tmp_path, SEASON):
+        now = holder(tmp_path, SEASON)
+        assert now is not None
+        assert now.pid == os.getpid()
+        with hold(tmp_path, SEASON):  # a driver's own step
+            pass
+        assert lock_file(tmp_path, SEASON).exists()
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_another_thread_is_another_driver(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def second() -> None:
+        try:
+            with hold(tmp_path, SEASON):
+                pass
+        except HeldError as error:
+            told.append(str(error))
+
+    with hold(tmp_path, SEASON):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    assert len(told) == 1
+
+
+def test_another_machines_lock_holds_while_it_is_touched(tmp_path: Path) -> None:
+    path = lock_file(tmp_path, SEASON)
+    path.parent.mkdir()
+    other = {"host": "node7", "pid": os.getpid(), "since": "2025-01-01T00:00:00+00:00", "token": "t",
+             "machine": "node7 boot pid", "started": "1"}  # fmt: skip
+    path.write_text(json.dumps(other))
+    with pytest.raises(HeldError, match="node7"), hold(tmp_path, SEASON):
+        pass
+    old = time.time() - driverlock.STALE_S - 5
+    os.utime(path, (old, old))
+    with hold(tmp_path, SEASON):
+        pass
+    assert not path.exists()
+
+
+def test_a_process_number_that_was_used_again_is_not_the_holder(tmp_path: Path) -> None:
+    with hold(tmp_path, SEASON):
+        content = json.loads(lock_file(tmp_path, SEASON).read_text())
+    path = lock_file(tmp_path, SEASON)
+    path.parent.mkdir()
+    path.write_text(json.dumps(content | {"started": "5"}))
+    with hold(tmp_path, SEASON):
+        pass
+
+
+def test_of_many_that_find_a_dead_lock_one_at_a_time_takes_it(tmp_path: Path) -> None:
+    dead = child(tmp_path, 60)
+    dead.kill()
+    dead.wait()
+    inside: list[int] = []
+    most: list[int] = []
+
+    def drive() -> None:
+        for _ in range(30):
+            try:
+                with hold(tmp_path, SEASON):
+                    inside.append(1)
+                    most.append(len(inside))
+                    time.sleep(0.002)
+                    inside.pop()
+                    return
+            except HeldError:
+                time.sleep(0.01)
+
+    threads = [threading.Thread(target=drive) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most
+    assert set(most) == {1}
