@@ -27,7 +27,7 @@ from pydantic import (
 from rasterio.errors import RasterioError
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
+from features.bands import BANDS, DEM, REGION_LAYERS
 from features.indices import INDICES
 from features.spec import FeatureSpec
 from models.samples import PLACE_COLUMNS
@@ -248,6 +248,46 @@ def _day(value: Any) -> Any:
     return day
 
 
+class Layer(Settings):
+    """A raster of the region's own: its name is a feature."""
+
+    path: ExistingFile
+    kind: Literal["class", "value"]
+    """Classes keep their codes (nearest pixel); values are interpolated (bilinear)."""
+
+    @field_validator("path")
+    @classmethod
+    def _geotiff(cls, path: Path) -> Path:
+        try:
+            with rasterio.open(path, driver="GTiff") as file:
+                if file.crs is None:
+                    raise ValueError(f"{path.name} has no coordinate reference system")
+        except RasterioError as error:
+            raise ValueError(f"{path.name} cannot be read as a GeoTIFF: {error}") from None
+        return path
+
+
+def _places(path: Path) -> Path:
+    """A raster or vector file that distances are taken to."""
+    if path.suffix.lower() not in (".geojson", ".json", ".gpkg", ".tif", ".tiff"):
+        raise ValueError(f"{path.name} is not .geojson, .gpkg or .tif")
+    return path
+
+
+class TerrainSettings(Settings):
+    """How the layers are made that need ground far from a pixel."""
+
+    channels: Annotated[ExistingFile, AfterValidator(_places)] | None = None
+    """Rivers and canals: vectors, or a raster whose pixels above 0 are channels."""
+    channels_km2: float = Field(1, gt=0)
+    """Without ``channels``: a channel begins where this area drains through a pixel."""
+    coast: Annotated[ExistingFile, AfterValidator(_places)] | None = None
+    """The coast: lines, the edges of polygons, or a raster whose pixels above 0 are sea."""
+    collar_km: float = Field(5, ge=0, le=100)
+    """Ground around the area that takes part."""
+    resolution_m: float = Field(30, ge=10, le=1000)
+
+
 class SeasonSettings(Settings):
     """First and last day of a season, both included."""
 
@@ -308,7 +348,17 @@ def _spec(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("expected a list of feature names, such as [ndvi_p50, vv_mean]")
     known = {**INDICES, **named(info.data["indices"])}
-    return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}))
+    layers = info.data.get("layers", {})
+    return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}), layers=layers)
+
+
+def _layer_name(name: str) -> str:
+    if name in {*BANDS, *REGION_LAYERS, *INDICES}:
+        raise ValueError(f"{name!r} is taken; expected another name")
+    return name
+
+
+LayerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(_layer_name)]
 
 
 class ZoneSettings(Settings):
@@ -340,6 +390,10 @@ class QualitySettings(Settings):
         return any(v is not None for v in self.model_dump().values())
 
 
+#: Distances that may be taken to a file, and its key of ``terrain``.
+_NAMED = {"distance_to_channels": "channels", "distance_to_coast": "coast"}
+
+
 class Config(Settings):
     """A region config."""
 
@@ -352,6 +406,9 @@ class Config(Settings):
     """The region's own indices, usable in ``features`` beside the canon's."""
     windows: dict[str, str] = Field(default_factory=dict)
     """Name -> rule that a date must meet at a pixel, for features such as ``swir16_p50@bare``."""
+    layers: dict[LayerName, Layer] = Field(default_factory=dict)
+    """Name -> raster of the region's own, usable in ``features`` by its bare name."""
+    terrain: TerrainSettings = TerrainSettings()
     features: Annotated[FeatureSpec, BeforeValidator(_spec)]
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()
@@ -395,7 +452,13 @@ class Config(Settings):
         """Raises ValueError where ``sources`` lack a sensor of ``spec``."""
         have = {s.sensor for s in self.sources}
         for feature in spec.features:
-            sensor = BANDS[feature.parsed.bands[0]]
+            name = feature.parsed.bands[0]
+            if name in self.layers or (name in _NAMED and getattr(self.terrain, _NAMED[name])):
+                continue
+            if name not in BANDS and name not in ("twi", "distance_to_channels"):
+                key = f"terrain.{_NAMED[name]}" if name in _NAMED else f"layers.{name}"
+                raise ValueError(f"feature {name} needs {key}, which the config does not name")
+            sensor = BANDS.get(name, DEM)
             if sensor not in have:
                 raise ValueError(
                     f"feature {feature.name} needs sensor {sensor}; sources have {', '.join(sorted(have))}"

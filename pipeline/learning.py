@@ -14,20 +14,22 @@ from distributed import Client
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
+from features.bands import DEM, REGION_LAYERS, sensor_of
 from features.spec import FeatureSpec
 from models import evaluate, train
 from models.bundle import BundleError, ModelBundle
 from models.folds import on_globe
 from models.samples import SampleTable
 from models.targets import Target
-from pipeline import admission, catalog, looks, losses, sampling, sites
+from pipeline import admission, catalog, layers, looks, losses, sampling, sites
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.files import json_text, write_aside
 from pipeline.imports.land import Land
 from pipeline.imports.rules import Finding
+from pipeline.raster import LayerFile
 from pipeline.stack import Loss
+from pipeline.stores import work_folder
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def gather(
     spec = spec or config.features
     imports = [import_file(config, entry) for entry in files]
     accepted = _each_once(imports)
+    own = _layers(config, spec)
     tables: list[SampleTable] = []
     lost: list[Loss] = []
     reads, simulated = 0, False
@@ -64,6 +67,7 @@ def gather(
             config.region.grid.resolution_m,
             config.clouds.dilate_m,
             config.season(name).end,
+            own,
         )
         unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
         if sampled.table is not None:
@@ -109,9 +113,18 @@ def _seen(
     return found
 
 
+def _layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
+    """The region's layers, the very files that its maps are made with."""
+    heights = [s for s in config.sources if s.sensor == DEM and set(spec.bands) & set(REGION_LAYERS)]
+    season = next(iter(config.seasons.values()))  # elevation has none
+    found = catalog.search(heights, season, config.region.geometry)
+    work = work_folder(config.store.path, config.region.name) if config.store else None
+    return layers.prepare(config, found, [spec], work)
+
+
 def _needed(config: Config, spec: FeatureSpec) -> list[Any]:
     """The sources whose bands the spec uses."""
-    sensors = {BANDS[band] for band in spec.bands}
+    sensors = {sensor_of(band) for band in spec.bands}
     return [s for s in config.sources if s.sensor in sensors]
 
 

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
 from features import clouds, terrain
-from features.bands import BANDS, DEM, OPTICAL, RADAR
+from features.bands import DEM, OPTICAL, RADAR, sensor_of
 from pipeline import ledger, pixels
 from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
-from pipeline.raster import GDAL, Patch
+from pipeline.raster import GDAL, LayerFile, Patch
 from pipeline.reads import Job, Reader
 from pipeline.remote import Fault
 from pipeline.scenes import GUARD, Scene
@@ -29,13 +29,18 @@ _DIRECTIONS = {"ascending": -1, "descending": -2}
 
 
 def load(
-    scenes: Iterable[Scene], geobox: GeoBox, bands: Sequence[str], dilate_m: float, where: str = ""
+    scenes: Iterable[Scene],
+    geobox: GeoBox,
+    bands: Sequence[str],
+    dilate_m: float,
+    where: str = "",
+    layers: Sequence[LayerFile] = (),
 ) -> Stack:
     """Read ``bands`` of all ``scenes`` that meet ``geobox``.
 
     Sentinel-2 comes as uint16 reflectance x 10000 with the offset removed, 0 = unseen (no data,
     cloud or shadow grown by ``dilate_m``) and seen values at least 1; Sentinel-1 as float32 gamma0
-    power; layers as float32 (y, x). One pass of the satellite is one date. A read that fails is
+    power; layers as float32 (y, x), those of the region from the files ``layers``. One pass of the satellite is one date. A read that fails is
     recorded, never raised. Memory: dates x bands x pixels of the window.
     """
     outline = _outline(geobox)
@@ -44,7 +49,7 @@ def load(
     reader = Reader(stack, where)
     with rasterio.Env(**GDAL):
         for sensor in SENSORS.values():
-            wanted = [b for b in bands if BANDS[b] == sensor.name]
+            wanted = [b for b in bands if sensor_of(b) == sensor.name]
             mine = [s for s in near if s.sensor == sensor.name]
             if not wanted:
                 continue
@@ -55,9 +60,10 @@ def load(
                     stack.ledger.append(entry(scene, where, "*", "catalogued", "other zone", detail))
                 _optical(reader, own, wanted, dilate_m)
             elif sensor.name == RADAR:
-                _radar(reader, mine, wanted, count=OPTICAL not in {BANDS[b] for b in bands})
+                _radar(reader, mine, wanted, count=OPTICAL not in {sensor_of(b) for b in bands})
             elif sensor.name == DEM:
                 _terrain(reader, mine, wanted)
+        stack.arrays.update({layer.name: layer.read(geobox) for layer in layers if layer.name in bands})
     return stack
 
 
@@ -299,7 +305,11 @@ def _unseen(scene: Scene) -> float:
 def _terrain(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str]) -> None:
     stack, sensor = reader.stack, SENSORS[DEM]
     nodata = -32767.0
-    padded = stack.geobox.pad(1)
+    resolution = stack.geobox.resolution.x
+    # curvatures need more of the surroundings than slopes
+    plain = {*bands} <= {"elevation", "slope"}
+    halo = 1 if plain else terrain.reach(resolution)
+    padded = stack.geobox.pad(halo)
     height = np.full(padded.shape.yx, np.nan, np.float32)
     jobs = (Job(s, "elevation", padded, sensor, nodata) for s in sorted(scenes, key=lambda s: s.id))
     for job, values in reader.read(jobs):
@@ -311,8 +321,9 @@ def _terrain(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str]) -> N
             reader.note(job.scene, job.band, "used", share=float(fill.mean()))
         else:
             reader.note(job.scene, job.band, "read", ledger.NODATA, "no pixel here")
-    layers = {
-        "elevation": height[1:-1, 1:-1].copy(),
-        "slope": terrain.slope(height, stack.geobox.resolution.x),
-    }
+    layers = {"elevation": height[halo:-halo, halo:-halo].copy()}
+    if plain:
+        layers["slope"] = terrain.slope(height, resolution)
+    else:
+        layers |= terrain.layers(height, resolution)
     stack.arrays.update({band: layers[band] for band in bands})

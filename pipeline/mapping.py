@@ -13,14 +13,13 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
-from features.spec import FeatureSpec
+from features.spec import FeatureSpec, ordered
 from models import drift
 from models.bundle import ModelBundle
 from pipeline import product
 from pipeline.ledger import Entry
 from pipeline.load import load
-from pipeline.raster import read_onto
+from pipeline.raster import LayerFile, read_onto
 from pipeline.scenes import Scene
 from pipeline.stack import Loss, Stack
 from pipeline.stages import stage
@@ -51,6 +50,8 @@ class BlockTask:
     until: dt.date
     """The season's last day, to which ages count."""
     mask: MaskFile | None = None
+    layers: tuple[LayerFile, ...] = ()
+    """The region's own layers."""
     targets: tuple[str, ...] = ()
     """Targets still to do here; the others are stored."""
 
@@ -118,10 +119,9 @@ def _result(
 
 
 def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:
-    used = {band for spec in specs for band in spec.bands}
-    bands = [band for band in BANDS if band in used]
+    bands = ordered(band for spec in specs for band in spec.bands)
     with stage("load"):
-        return load(task.scenes, task.geobox, bands, task.dilate_m, task.name)
+        return load(task.scenes, task.geobox, bands, task.dilate_m, task.name, task.layers)
 
 
 def reasons(

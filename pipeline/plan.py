@@ -20,6 +20,7 @@ from pipeline.grid import Tile, lonlat_box, tiles
 from pipeline.mapping import BlockTask, MaskFile
 from pipeline.order import along_curve
 from pipeline.product import Product, ProductId
+from pipeline.raster import LayerFile
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.work import PROCESS_BYTES, Work, of_block, of_products, peak_bytes, total
@@ -34,10 +35,16 @@ class TilePlan:
     tasks: tuple[BlockTask, ...]
 
 
-def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelBundle]) -> list[TilePlan]:
-    """Tile plans of a season, west to east."""
+def plan(
+    config: Config,
+    season: Season,
+    found: Scenes,
+    bundles: Sequence[ModelBundle],
+    layers: Sequence[LayerFile] = (),
+) -> list[TilePlan]:
+    """Tile plans of a season, west to east; ``layers`` are the region's own that the bundles use."""
     settings = product_settings(config, season)
-    grid = config.region.grid
+    own = {"layers": {layer.name: layer.digest for layer in layers}} if layers else {}
     plans = []
     for tile in tiles(config.region.geometry, config.region.grid.resolution_m):
         here = found.meeting(lonlat_box(tile.geobox))
@@ -48,10 +55,10 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
             "code": version.digest(),
             "software": {"phusa": version.number()},
         }
-        setup = provenance.setup(tile, grid.block_px, settings)
+        setup = provenance.setup(tile, config.region.grid.block_px, settings, layers)
         made["config"] = provenance.digest(setup)
-        products = tuple(_product(config, season, tile, bundle, made, setup) for bundle in bundles)
-        plans.append(TilePlan(tile, products, block_tasks(config, season, tile, here)))
+        products = tuple(_product(config, season, tile, bundle, made | own, setup) for bundle in bundles)
+        plans.append(TilePlan(tile, products, block_tasks(config, season, tile, here, layers)))
     return plans
 
 
@@ -71,7 +78,7 @@ def _product(
         "features": json.loads(bundle.spec.to_json()),
         "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
     }
-    key = key_of(setup["settings"], tile, made["scenes_digest"], bundle)
+    key = key_of(provenance.settings_of(setup), tile, made["scenes_digest"], bundle)
     recipe = {
         "format": provenance.FORMAT,
         "product": {"season": season.name, "tile": tile.name, "target": bundle.target.name},
@@ -159,6 +166,7 @@ def block_key(settings: dict[str, Any], task: BlockTask, bundle: ModelBundle) ->
         "scenes": scenes.digest(task.scenes),
         "bundle": bundle.digest,
         "spec": bundle.spec.digest,
+        **({"layers": {layer.name: layer.digest for layer in task.layers}} if task.layers else {}),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -169,12 +177,16 @@ def area_digest(area: BaseGeometry) -> str:
 
 
 def block_tasks(
-    config: Config, season: Season, tile: Tile, here: Sequence[scenes.Scene]
+    config: Config,
+    season: Season,
+    tile: Tile,
+    here: Sequence[scenes.Scene],
+    layers: Sequence[LayerFile] = (),
 ) -> tuple[BlockTask, ...]:
     """The blocks of a tile with just the scenes that each meets, neighbours one after another."""
     mask = config.region.mask
     own = MaskFile(str(mask.path), mask.classes) if mask else None
-    return tile_tasks(tile, here, config.region.grid.block_px, config.clouds.dilate_m, season, own)
+    return tile_tasks(tile, here, config.region.grid.block_px, config.clouds.dilate_m, season, own, layers)
 
 
 def tile_tasks(
@@ -184,6 +196,7 @@ def tile_tasks(
     dilate_m: float,
     season: Season,
     mask: MaskFile | None,
+    layers: Sequence[LayerFile] = (),
     targets: tuple[str, ...] = (),
 ) -> tuple[BlockTask, ...]:
     """``block_tasks`` from plain values."""
@@ -193,6 +206,17 @@ def tile_tasks(
         near = tuple(s for s in here if s.geometry.intersects(outline))
         area = shapely.intersection(tile.area, shapely.box(*block.geobox.boundingbox.bbox))
         tasks.append(
-            BlockTask(block.name, block.geobox, block.offset, area, near, dilate_m, season.end, mask, targets)
+            BlockTask(
+                block.name,
+                block.geobox,
+                block.offset,
+                area,
+                near,
+                dilate_m,
+                season.end,
+                mask,
+                tuple(layers),
+                targets,
+            )
         )
     return tuple(tasks)

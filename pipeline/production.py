@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,30 @@ import pandas as pd
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import blocks, blocktable, boundaries, driverlock, forecast, journal, ledger, looks, losses
+from pipeline import (
+    blocks,
+    blocktable,
+    boundaries,
+    driverlock,
+    forecast,
+    journal,
+    layers,
+    ledger,
+    looks,
+    losses,
+    version,
+)
 from pipeline.config import Config
 from pipeline.drive import Budget, Drive, MapReport, Places, Progress
 from pipeline.errors import InputError, IntegrityError, PhusaError
-from pipeline.files import scratch_folder
+from pipeline.files import json_text, scratch_folder
 from pipeline.grid import lonlat_box
 from pipeline.journal import Journal, Listener
 from pipeline.plan import TilePlan, block_key, plan, product_settings
 from pipeline.product import ProductId
 from pipeline.provenance import Vault
 from pipeline.qa import report as report_of_quality
+from pipeline.raster import LayerFile
 from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
@@ -60,8 +74,9 @@ def _map(
     work = work_folder(store.path, store.region)
     verdicts = work / "looks" / f"{season.slug}.json"
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
-    plans = plan(config, season, found, bundles)
-    _keep(config, found, bundles, plans, Vault(store.path))
+    own = layers.prepare(config, found, [b.spec for b in bundles], work)
+    plans = plan(config, season, found, bundles, own)
+    _keep(config, found, bundles, plans, own, Vault(store.path))
     waiting, skipped = _missing(plans, store)
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
@@ -94,13 +109,14 @@ def _map(
 
 
 def _keep(
-    config: Config, found: Scenes, bundles: Sequence[ModelBundle], plans: Sequence[TilePlan], vault: Vault
-) -> None:
+    config: Config, found: Scenes, bundles: Sequence[ModelBundle], plans: Sequence[TilePlan],
+    own: Sequence[LayerFile], vault: Vault,
+) -> None:  # fmt: skip
     """Keep what the products are made from, so that they can be made again."""
     for bundle in bundles:
         vault.keep_bundle(bundle)
-    if config.region.mask:
-        vault.keep_mask(config.region.mask)
+    for file in (*([config.region.mask.path] if config.region.mask else []), *(Path(x.path) for x in own)):
+        vault.keep_raster(file)
     for each in plans:
         vault.keep_tile(each.tile, found.meeting(lonlat_box(each.tile.geobox)), found)
 
@@ -206,7 +222,23 @@ def _publish(config: Config, season: Season, store: Store) -> Release:
     losses.refuse_records(records, config.max_loss_percent)
     if config.quality.limited:
         report_of_quality.refuse(report_of_quality.make(config, season, records, store))
-    return store.publish(season, records, areas(config, season, records))
+    work = work_folder(store.path, store.region)
+    state = RunState.read(work, season)
+    assert state is not None  # ``mapped`` read it
+    return store.publish(
+        season, records, areas(config, season, records), _documents(state, ledger.released(work, season))
+    )
+
+
+def _documents(state: RunState, reads: list[dict[str, Any]]) -> dict[str, str]:
+    """How a release was made: the run, and what became of its images."""
+    run = {
+        "software": version.number(),
+        "code": version.digest(),
+        "inputs": state.inputs,
+        "products": [{"tile": t, "target": g, "key": k} for t, g, k in state.planned],
+    }
+    return {"run.json": json_text(run), "ledger.json": json.dumps(reads, ensure_ascii=False)}
 
 
 def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataFrame | None:

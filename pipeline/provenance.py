@@ -3,7 +3,7 @@
     provenance/scenes/<digest>.json     the images of a tile
     provenance/bundles/<digest>/        trained models
     provenance/areas/<digest>.wkb       the mapped area of a tile, in its UTM zone
-    provenance/masks/<digest>.tif       masks of land use
+    provenance/rasters/<digest>.tif     masks of land use, and layers that are features
 
 A product's recipe, ``<product>.provenance.json`` beside its COG, names them. Nothing here is overwritten.
 """
@@ -23,18 +23,20 @@ from shapely.geometry.base import BaseGeometry
 
 from models.bundle import BundleError, ModelBundle
 from pipeline import scenes
-from pipeline.config import Mask
 from pipeline.errors import InputError, IntegrityError
 from pipeline.files import aside, sha256
 from pipeline.grid import Tile
+from pipeline.raster import LayerFile
 from pipeline.scenes import Scene, Scenes
 
 FORMAT = "phusa-provenance-1"
 FOLDER = "provenance"
 
 
-def setup(tile: Tile, block_px: int, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What the config says of one tile's products: ``settings`` of the season, and where."""
+def setup(
+    tile: Tile, block_px: int, settings: Mapping[str, Any], layers: Sequence[LayerFile] = ()
+) -> dict[str, Any]:
+    """What the config says of one tile's products: ``settings`` of the season, where, and own layers."""
     return {
         "settings": dict(settings),
         "tile": tile.name,
@@ -44,7 +46,14 @@ def setup(tile: Tile, block_px: int, settings: Mapping[str, Any]) -> dict[str, A
         "anchor": list(tile.anchor),
         "area": area_digest(tile),
         "block_px": block_px,
+        "layers": [[x.name, x.resampling, x.digest, sha256(Path(x.path))] for x in layers],
     }
+
+
+def settings_of(setup: Mapping[str, Any]) -> dict[str, Any]:
+    """What a product's key digests of the config and the region's own layers."""
+    layers = {name: digest for name, _, digest, _ in setup["layers"]}
+    return dict(setup["settings"]) | ({"layers": layers} if layers else {})
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -95,15 +104,15 @@ class Vault:
             with aside(path) as temporary:
                 bundle.save(temporary)
 
-    def keep_mask(self, mask: Mask) -> None:
-        """Keep a mask; where the file system can, as a second name of the same file."""
-        path = self._path("masks", f"{sha256(mask.path)}.tif")
+    def keep_raster(self, file: Path) -> None:
+        """Keep a mask or a layer; where the file system can, as a second name of the same file."""
+        path = self._path("rasters", f"{sha256(file)}.tif")
         if not path.exists():
             with aside(path) as temporary:
                 try:
-                    os.link(mask.path, temporary)
+                    os.link(file, temporary)
                 except OSError:
-                    shutil.copyfile(mask.path, temporary)
+                    shutil.copyfile(file, temporary)
 
     def scenes(self, name: str) -> Scenes:
         """The images of ``digest``. Raises InputError where they are gone, IntegrityError where changed."""
@@ -131,9 +140,9 @@ class Vault:
         _unchanged(path, sha256(path), name)
         return shapely.from_wkb(path.read_bytes())
 
-    def mask(self, name: str) -> Path:
-        """The file of a mask of a digest; raises as ``scenes``."""
-        path = self._have("masks", f"{name}.tif", "mask")
+    def raster(self, name: str) -> Path:
+        """The file of a mask or layer of a digest; raises as ``scenes``."""
+        path = self._have("rasters", f"{name}.tif", "mask or layer")
         _unchanged(path, sha256(path), name)
         return path
 

@@ -20,6 +20,7 @@ from pipeline.mapping import MaskFile
 from pipeline.plan import key_of, tile_tasks
 from pipeline.product import Product, ProductId, TileWriter
 from pipeline.provenance import Vault
+from pipeline.raster import LayerFile
 from pipeline.season import Season
 from pipeline.stack import Loss
 
@@ -90,10 +91,13 @@ def _make(recipe: dict[str, Any], vault: Vault, client: Client, scratch: Path) -
     made = _product(recipe, tile, bundle)
     settings = setup["settings"]
     mask = settings["mask"]
-    own = MaskFile(str(vault.mask(mask[0])), tuple(mask[1])) if mask else None
+    own = MaskFile(str(vault.raster(mask[0])), tuple(mask[1])) if mask else None
+    layers = [
+        LayerFile(name, str(vault.raster(file)), how, source) for name, how, source, file in setup["layers"]
+    ]
     tasks = tile_tasks(
         tile, found.kept, setup["block_px"], settings["clouds"]["dilate_m"], made.season, own,
-        (bundle.target.name,),
+        layers, (bundle.target.name,),
     )  # fmt: skip
     with scratch_folder(scratch) as folder:
         writer = TileWriter(made, folder / "scratch.tif")
@@ -112,7 +116,7 @@ def _product(recipe: dict[str, Any], tile: Tile, bundle: ModelBundle) -> Product
     name, start, end = recipe["season"]
     season = Season(name, dt.date.fromisoformat(start), dt.date.fromisoformat(end))
     made = recipe["provenance"]
-    key = key_of(recipe["setup"]["settings"], tile, made["scenes_digest"], bundle)
+    key = key_of(provenance.settings_of(recipe["setup"]), tile, made["scenes_digest"], bundle)
     if key != recipe["key"]:
         raise IntegrityError(
             f"{recipe['cog']}: its inputs have the key {key}; its record says {recipe['key']}"

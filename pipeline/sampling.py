@@ -27,6 +27,7 @@ from pipeline.files import aside
 from pipeline.grid import lonlat_box, pixel, pixel_window, transformer
 from pipeline.imports.rules import refusal
 from pipeline.load import load
+from pipeline.raster import LayerFile
 from pipeline.scenes import Scene, Scenes
 from pipeline.sites import Refusal, Site
 from pipeline.stack import Loss
@@ -49,6 +50,8 @@ class SiteTask:
     dilate_m: float
     until: dt.date
     """The season's last day, to which ages count."""
+    layers: tuple[LayerFile, ...] = ()
+    """The region's own layers."""
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,14 @@ def sample(
     resolution_m: int,
     dilate_m: float,
     until: dt.date,
+    layers: tuple[LayerFile, ...] = (),
 ) -> Sampled:
     """Features of ``spec`` at ``sites``. Sites that no image saw clearly are refused.
 
     Raises PhusaError where a window failed by an error of ours.
     """
     tasks = [
-        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m, until)
+        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m, until, layers)
         for geobox, places, members in windows(sites, resolution_m)
     ]
     found: dict[Site, NDArray[np.float32]] = {}
@@ -144,7 +148,8 @@ def _unseen(site: Site, lost: bool) -> Refusal:
 
 def sample_window(task: SiteTask, spec: FeatureSpec) -> SiteResult:
     """Features of the sites of one window; runs on workers."""
-    stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, task.sites[0].sample_id)
+    where = task.sites[0].sample_id
+    stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, where, task.layers)
     cube = stack.features(spec, task.until)
     rows, columns = np.array(task.pixels).T
     clear = stack.clear_dates[rows, columns]
