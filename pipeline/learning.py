@@ -143,7 +143,7 @@ def mapped_places(area: BaseGeometry) -> NDArray[np.float64]:
 def fit(table: SampleTable, target: Target, area: BaseGeometry | None = None) -> ModelBundle:
     """Train, for a map of ``area`` (WGS 84) where given; a fault of the samples is an InputError."""
     try:
-        return train.train(table, target, None if area is None else mapped_places(area))
+        return train.train(table.to_learn_from, target, None if area is None else mapped_places(area))
     except ValueError as error:
         raise InputError(str(error)) from None
 
@@ -151,7 +151,9 @@ def fit(table: SampleTable, target: Target, area: BaseGeometry | None = None) ->
 def assess(table: SampleTable, target: Target, area: BaseGeometry | None = None) -> dict[str, Any]:
     """Cross-validated scores of a target, for a map of ``area`` (WGS 84) where given."""
     try:
-        return evaluate.cross_validate(table, target, None if area is None else mapped_places(area))
+        return evaluate.cross_validate(
+            table.to_learn_from, target, None if area is None else mapped_places(area)
+        )
     except ValueError as error:
         raise InputError(str(error)) from None
 

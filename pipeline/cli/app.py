@@ -28,6 +28,7 @@ from pipeline import (
 )
 from pipeline.cli import shell
 from pipeline.cli.explain import drivers, explain
+from pipeline.cli.exportsamples import export_samples
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
@@ -327,6 +328,7 @@ def verify(config: Path) -> Result:
 main.add_command(zones)
 main.add_command(forecast_)
 main.add_command(next_samples)
+main.add_command(export_samples)
 main.add_command(explain)
 main.add_command(drivers)
 main.add_command(report)
