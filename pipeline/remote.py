@@ -33,6 +33,8 @@ from pipeline import stages
 #: Tries of one range, the wait before the second (it doubles), and the longest wait obeyed.
 ATTEMPTS, WAIT_S, LONGEST_WAIT_S = 5, 0.5, 60.0
 TIMEOUT = urllib3.Timeout(connect=15, read=30)
+#: Bytes a second below which an answer counts as none.
+SLOWEST = 10_000
 #: First bytes fetched of a file: a COG's directories are there.
 HEAD = 32768
 #: Ranges closer than this are fetched as one.
@@ -232,7 +234,9 @@ def _body(answer: urllib3.BaseHTTPResponse, start: int, stop: int, access: Acces
     length = min(stop, size) - start if size is not None else MAX_WHOLE + 1
     mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
     try:
-        body = answer.read(length)
+        body = _read(answer, length)
+    except Fault:
+        raise
     except TimeoutError:
         raise _Again("timeout", "the answer stopped coming") from None
     except (HTTPError, OSError) as error:
@@ -247,6 +251,20 @@ def _body(answer: urllib3.BaseHTTPResponse, start: int, stop: int, access: Acces
     if said is not None and said.isdigit() and int(said) != len(body):
         raise _Again("truncated", f"{len(body)} bytes came of {said}")
     return Answer(body[start:stop], len(body), mark)
+
+
+def _read(answer: urllib3.BaseHTTPResponse, length: int) -> bytes:
+    """At most ``length`` bytes. A server that lets them drip would never run into a time-out of its own."""
+    parts, missing = [], length
+    latest = time.monotonic() + float(TIMEOUT.read_timeout or 0) + length / SLOWEST
+    while missing and (part := answer.read1(min(missing, 1 << 18), decode_content=False)):
+        parts.append(part)
+        missing -= len(part)
+        if missing and time.monotonic() > latest:
+            raise _Again(
+                "timeout", f"{length - missing} bytes of {length} came, less than {SLOWEST} a second"
+            )
+    return b"".join(parts)
 
 
 def _range_size(said: str, start: int, stop: int) -> int:
