@@ -366,6 +366,22 @@ def opened(url: str) -> Iterator[Raster]:
         raster.close()
 
 
+@dataclass(frozen=True)
+class LayerFile:
+    """A raster that is a feature: its pixels do not change with the season."""
+
+    name: str
+    path: str
+    resampling: str
+    digest: str
+    """Of what it was made from."""
+
+    def read(self, geobox: GeoBox) -> NDArray[np.float32]:
+        """The layer on a grid, (y, x), NaN where it is unknown. Raises Fault."""
+        values = read_onto(self.path, geobox, "float32", float("nan"), self.resampling)
+        return np.where(np.isfinite(values), values, np.float32(np.nan))
+
+
 def read_onto(url: str, geobox: GeoBox, dtype: str, nodata: float, resampling: str) -> NDArray[Any]:
     """``Raster.read`` of a file that is opened for it."""
     with opened(url) as raster:

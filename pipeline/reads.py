@@ -116,19 +116,19 @@ class Reader:
 
 
 def windows(
-    scene: Scene, band: str, geoboxes: Sequence[GeoBox], sensor: Sensor
+    scene: Scene, band: str, geoboxes: Sequence[GeoBox], sensor: Sensor, nodata: float = 0
 ) -> list[tuple[Scene, NDArray[Any]]]:
     """One band of a scene in several windows, the file opened once, each with the copy that was read.
 
-    0 where it has no pixel. Raises Fault where neither the scene nor a copy of it can be read.
+    ``nodata`` where it has no pixel. Raises Fault where neither the scene nor a copy of it can be read.
     """
     faults = []
     for source in (None, *scene.alternates):
-        job = Job(scene, band, geoboxes[0], sensor, 0, source)
+        job = Job(scene, band, geoboxes[0], sensor, nodata, source)
         try:
             raster = _prepare(job)
             try:
-                how = sensor.dtype, 0, raster.resampling
+                how = sensor.dtype, nodata, raster.resampling
                 return [(job.actual, raster.read(geobox, *how)) for geobox in geoboxes]
             finally:
                 raster.close()

@@ -11,17 +11,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import settings
 from support import Answer, Phusa, free_port, wait_for
 
+from pipeline import learning
 from pipeline.cli import main
+from pipeline.config import Config
 from pipeline.demo import Demo, build
+from pipeline.sampling import read_table
 from pipeline.stores import schema
 
 SIZE = 160
@@ -63,16 +68,71 @@ def phusa() -> Phusa:
     return run
 
 
+QUICK = """
+name: salinity
+kind: regression
+title: {vi: Độ mặn của đất, en: Soil salinity}
+unit: dS/m
+column: ece
+transform: log
+model: {trees: 8, leaves: 4, min_leaf: 5, seed: 1}
+folds: {count: 3, block_m: 400}
+"""
+
+
+def call(command: list[object]) -> None:
+    result = CliRunner().invoke(main, [str(word) for word in command])
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture(scope="session")
+def quick_region(original_demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a demonstration whose season is mapped and published with one quick model of two features."""
+    folder = tmp_path_factory.mktemp("mapped") / "demo"
+    shutil.copytree(original_demo.config.parent, folder)
+    config, season, table = folder / "demo.yaml", original_demo.season, folder / "table.parquet"
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    content |= {"features": ["ndvi_p50", "slope"], "targets": ["quick.yaml"], "indices": {}, "windows": {}}
+    config.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
+    call(["samples", config, "--out", table])
+    settings = Config.read(config)
+    # Too few trees to be admitted by `train`; they are enough to make a map of.
+    model = learning.fit(read_table(table), settings.target("salinity"), settings.region.geometry)
+    model.save(folder / "model")
+    call(["map", config, "--season", season, "--bundle", folder / "model"])
+    call(["publish", config, "--season", season])
+    return folder
+
+
 # --- PostgreSQL --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A private PostgreSQL cluster with PostGIS; yields its address without a database name."""
+def binaries() -> Path:
+    """Where PostgreSQL's programs are."""
     homes = sorted(Path("/usr/lib/postgresql").glob("*/lib/postgis_raster-3.so"))
     if not homes:
         pytest.fail("PostgreSQL with PostGIS is missing; `make test` installs it or says how")
-    binaries = homes[-1].parents[1] / "bin"
+    return homes[-1].parents[1] / "bin"
+
+
+@pytest.fixture(scope="session")
+def postgres(binaries: Path) -> Iterator[str]:
+    """A private PostgreSQL cluster with PostGIS; yields its address without a database name."""
+    with cluster(binaries) as address:
+        yield address
+
+
+@pytest.fixture
+def other_cluster(binaries: Path) -> Iterator[str]:
+    """Another one, empty."""
+    with cluster(binaries) as address:
+        yield address
+
+
+@contextmanager
+def cluster(binaries: Path) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="phusa-pg-"))
     # PostgreSQL refuses to run as root.
     user = "postgres" if os.geteuid() == 0 else None
