@@ -221,7 +221,8 @@ def _done(answer: urllib3.BaseHTTPResponse) -> None:
 def _redirected(place: str, location: str) -> str:
     target = urljoin(place, location)
     old, new = urlsplit(place), urlsplit(target)
-    if new.hostname != old.hostname or (old.scheme == "https" and new.scheme != "https"):
+    upgraded = (old.scheme, new.scheme, old.port, new.port) == ("http", "https", None, None)
+    if new.hostname != old.hostname or ((new.scheme, new.port) != (old.scheme, old.port) and not upgraded):
         raise Fault("redirect", f"redirected to {new.scheme}://{new.netloc}, which is not the provider's")
     return target
 
