@@ -131,7 +131,7 @@ def blocks(scenes: Sequence[Scene], mask: MaskFile | None, size: int, block: int
             tasks.append(
                 BlockTask(
                     f"{y}-{x}", geobox, (y, x), area, tuple(scenes), 60, dt.date(2025, 4, 30), mask,
-                    ("salinity", "degradation"),
+                    targets=("salinity", "degradation"),
                 )
             )  # fmt: skip
     return tasks
@@ -212,7 +212,7 @@ def ready(made: Sequence[ModelBundle], task: BlockTask) -> int:
         60,
         task.until,
         None,
-        task.targets,
+        targets=task.targets,
     )
     return mapped(first, made)
 
