@@ -77,8 +77,11 @@ class ModelBundle:
     def _applicability_text(self) -> str:
         return json.dumps(None if self.applicability is None else self.applicability.dump()) + "\n"
 
-    def save(self, folder: Path | str) -> None:
-        """Write aside, then rename. Replaces an older bundle, never another kind of folder."""
+    def save(self, folder: Path | str, beside: Mapping[str, str] | None = None) -> None:
+        """Write aside, then rename. Replaces an older bundle, never another kind of folder.
+
+        ``beside``: file name -> text of more that lies in the folder and takes no part in the digest.
+        """
         folder = Path(folder)
         if folder.exists() and not _replaceable(folder):
             raise BundleError(f"{folder} holds something that is not a bundle; name another folder")
@@ -86,8 +89,9 @@ class ModelBundle:
         aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        for name, text in self.boosters.items():
-            (aside / f"{name}.txt").write_text(text, encoding="utf-8")
+        texts = {f"{name}.txt": text for name, text in self.boosters.items()}
+        for name, text in {**(beside or {}), **texts}.items():
+            (aside / name).write_text(text, encoding="utf-8")
         (aside / APPLICABILITY).write_text(self._applicability_text(), encoding="utf-8")
         content = json.loads(self._json()) | {"digest": self.digest}
         (aside / "bundle.json").write_text(
@@ -146,6 +150,11 @@ class ModelBundle:
             kind.parse(content["calibration"]),
             None if around is None else Applicability.parse(around),
         )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the trees in bytes, once they predict."""
+        return self._forests.nbytes
 
     def made_from(self, spec: FeatureSpec) -> bool:
         """True where the features are all of ``spec``, or those that selection took from it."""

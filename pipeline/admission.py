@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+from shapely.geometry.base import BaseGeometry
 
 from features.spec import FeatureSpec
+from models import card, gate, judge
 from models import champion as champions
-from models import gate, judge
 from models.bundle import BundleError, ModelBundle
 from models.samples import SampleTable
 from models.targets import Target
+from pipeline import modelcard
 from pipeline.errors import InputError, QualityError
 
 
@@ -23,7 +27,7 @@ def admit(bundle: ModelBundle, table: SampleTable) -> ModelBundle:
         raise InputError(str(error)) from None
     if reasons := gate.missed(bundle.target.gate, judged.scores):
         raise QualityError(f"the model of {bundle.target.name!r} is refused: " + "; ".join(reasons))
-    return replace(bundle, card={**bundle.card, "scores": judged.scores})
+    return card.complete(bundle, table, judged)
 
 
 def challenge(
@@ -44,7 +48,7 @@ def challenge(
         found = champions.compare(rival, bundle, table)
     except ValueError as error:
         if force:
-            return replace(bundle, card={**bundle.card, "champion": {"forced": True, "why": str(error)}})
+            return _recorded(bundle, {"forced": True, "champion": rival.digest, "why": str(error)})
         raise InputError(f"{folder}: {error}; name another --out, or replace it with --force") from None
     if found["same"] and found["champion_rows"] == found["rows"]:
         return bundle
@@ -55,7 +59,15 @@ def challenge(
             f"(p = {found['p_better']:.2g}); wanted below 0 with p under {bundle.target.gate.significance:g}; "
             "it stays, unless --force"
         )
-    return replace(bundle, card={**bundle.card, "champion": {"forced": not found["better"], **found}})
+    return _recorded(bundle, {"forced": not found["better"], **found})
+
+
+def save(bundle: ModelBundle, folder: Path, area: BaseGeometry) -> None:
+    """Write the bundle with its card as a page, as JSON and as a STAC item of the mapped ``area`` (WGS 84)."""
+    try:
+        bundle.save(folder, modelcard.files(bundle, area))
+    except (ValueError, OSError) as error:
+        raise InputError(str(error)) from None
 
 
 def usable(folder: Path, target: Target, features: FeatureSpec) -> Path | None:
@@ -80,6 +92,13 @@ def _read(folder: Path | None, named: bool) -> ModelBundle | None:
         return None
 
 
+def _recorded(bundle: ModelBundle, comparison: dict[str, Any]) -> ModelBundle:
+    """With what became of the model before it, in the card and among its limits."""
+    content = {**bundle.card, "champion": comparison}
+    return replace(bundle, card=content | {"limits": card.limits(bundle.target, content)})
+
+
 def _plain(bundle: ModelBundle) -> ModelBundle:
     """Without the record of the model that it replaced."""
-    return replace(bundle, card={k: v for k, v in bundle.card.items() if k != "champion"})
+    content = {k: v for k, v in bundle.card.items() if k != "champion"}
+    return replace(bundle, card=content | {"limits": card.limits(bundle.target, content)})

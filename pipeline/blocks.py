@@ -2,7 +2,9 @@
 
 A block's key digests all that its pixels depend on, so what is stored is done, whatever else of the
 season changed since. Workers write both files aside and rename them; the record comes last and says that
-the block is whole. All of it may be deleted: it costs only the work of making it again.
+the block is whole. A GeoTIFF is named by its content too: a worker that was cut off from its images, and
+given up, cannot put its poorer block in the place of a good one that somebody counts on. All of it may be
+deleted: it costs only the work of making it again.
 """
 
 from __future__ import annotations
@@ -56,6 +58,8 @@ class Facts:
     bytes: int
     """Size of the GeoTIFF."""
     ledger: tuple[Entry, ...]
+    features: tuple[tuple[int, ...], ...] = ()
+    """Mapped pixels of a sample in each bin of the model's features, (feature, bin)."""
 
     def dump(self) -> str:
         """As JSON."""
@@ -68,7 +72,10 @@ class Facts:
             content = json.loads(path.read_text(encoding="utf-8"))
             lines = (e | {"date": dt.date.fromisoformat(e["date"])} for e in content.pop("ledger"))
             losses = (Loss(**loss) for loss in content.pop("losses"))
-            return cls(**content, losses=tuple(losses), ledger=tuple(Entry(**e) for e in lines))
+            features = tuple(tuple(row) for row in content.pop("features", ()))
+            return cls(
+                **content, features=features, losses=tuple(losses), ledger=tuple(Entry(**e) for e in lines)
+            )
         except (TypeError, KeyError) as error:
             raise ValueError(f"{path}: {type(error).__name__}: {error}") from None
 
@@ -114,14 +121,20 @@ def place(blocks: Path, block: str, target: str, key: str) -> Path:
     return blocks / f"{block}_{target}_{key[:20]}"
 
 
-def stored(path: Path, key: str) -> Facts | None:
-    """What is stored at ``path``, if it is of this key, and nothing was lost when it was made."""
+def stored(path: Path, key: str, lossy: bool = False) -> Facts | None:
+    """What is stored at ``path``, if it is of this key, and (unless ``lossy``) nothing was lost for it."""
     try:
         facts = Facts.read(path.with_name(f"{path.name}.json"))
-        whole = path.with_name(f"{path.name}.tif").is_file()
     except (OSError, ValueError):
         return None
-    return facts if whole and facts.key == key and not facts.losses else None
+    if facts.key != key or (facts.losses and not lossy):
+        return None
+    return facts if tif(path, facts.sha256).is_file() else None
+
+
+def tif(path: Path, digest: str) -> Path:
+    """The GeoTIFF of SHA-256 ``digest`` of the block at ``path``."""
+    return path.with_name(f"{path.name}-{digest[:12]}.tif")
 
 
 def make(job: Job) -> Made:
@@ -154,18 +167,23 @@ def _process() -> str:
 
 def _store(task: BlockTask, result: BlockResult, bundle: ModelBundle, key: str, path: Path) -> Facts:
     pixels = result.arrays[bundle.target.name]
-    tif = path.with_name(f"{path.name}.tif")
-    with aside(tif) as temporary:
+    temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.tmp.tif")
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    try:
         _write(temporary, pixels)
         digest, size = sha256(temporary), temporary.stat().st_size
+        os.replace(temporary, tif(path, digest))
+    finally:
+        temporary.unlink(missing_ok=True)
     bands = [band.name for band in product.bands_of(bundle.target)]
     reason = pixels[bands.index("reason")]
     ground = (reason != product.OUTSIDE) & (reason != product.MASKED)
     dates = pixels[bands.index("clear_dates")][ground]
+    counts = result.features.get(bundle.target.name, np.zeros((0, 0), np.int64))
     facts = Facts(
         task.name, key, digest, result.reads, result.losses, result.ground_px, result.failed_px,
         int((reason == product.MAPPED).sum()), round(float(dates.mean()), 3) if dates.size else 0.0,
-        size, result.ledger,
+        size, result.ledger, tuple(map(tuple, counts.tolist())),
     )  # fmt: skip
     write_aside(path.with_name(f"{path.name}.json"), facts.dump())
     return facts
@@ -209,16 +227,16 @@ def assemble(made: Product, pieces: Sequence[Piece], out: str) -> Assembled:
 
 
 def _read(path: Path, digest: str) -> NDArray[np.int16]:
-    tif = path.with_name(f"{path.name}.tif")
+    file_path = tif(path, digest)
     try:
-        if sha256(tif) != digest:
+        if sha256(file_path) != digest:
             raise ValueError("its SHA-256 is not that of its record")
-        with rasterio.open(tif) as file:
+        with rasterio.open(file_path) as file:
             pixels: NDArray[np.int16] = file.read()
             return pixels
     except (OSError, ValueError) as error:
         path.with_name(f"{path.name}.json").unlink(missing_ok=True)
-        raise IntegrityError(f"{tif}: {error}; run again: the block is made anew") from None
+        raise IntegrityError(f"{file_path}: {error}; run again: the block is made anew") from None
 
 
 def sweep(blocks: Path) -> None:
@@ -229,9 +247,13 @@ def sweep(blocks: Path) -> None:
 
 def prune(blocks: Path, keep: Iterable[Path], targets: Iterable[str]) -> None:
     """Remove the blocks of ``targets`` that no run needs any more: those of other keys than ``keep``."""
-    names = {path.name for path in keep}
+    names = set()
+    for path in keep:
+        record = path.with_name(f"{path.name}.json")
+        with suppress(OSError, ValueError):
+            names |= {record, tif(path, Facts.read(record).sha256)}
     for path in blocks.rglob("*"):
-        old = any(f"_{target}_" in path.name for target in targets) and path.stem not in names
+        old = any(f"_{target}_" in path.name for target in targets) and path not in names
         if path.is_file() and old:
             path.unlink(missing_ok=True)
 

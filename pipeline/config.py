@@ -27,7 +27,7 @@ from pydantic import (
 from rasterio.errors import RasterioError
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
+from features.bands import BANDS, DEM, RADAR, REGION_LAYERS
 from features.indices import INDICES
 from features.spec import FeatureSpec
 from models.samples import PLACE_COLUMNS
@@ -35,11 +35,12 @@ from models.settings import Settings
 from models.targets import Target
 from pipeline import yamlfile
 from pipeline.errors import InputError
+from pipeline.imports import crs as systems
 from pipeline.ownindices import Name, OwnIndex, named
 from pipeline.prices import Prices
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
-from pipeline.sensors import SensorName
+from pipeline.sensors import How, SensorName
 from pipeline.stores.settings import FolderSettings, PostgisSettings, usable
 
 PROVIDERS_FILE = Path(__file__).resolve().parents[1] / "configs" / "providers.yaml"
@@ -229,6 +230,11 @@ class SourceSettings(Settings):
             raise ValueError(f"convention {self.provider.convention} has no collection of {self.sensor}")
         if self.fallback and not self.fallback.collections_of(self.sensor):
             raise ValueError(f"fallback: convention {self.fallback.convention} has no {self.sensor}")
+        if self.sensor == RADAR and self.fallback and self.fallback.convention != self.provider.convention:
+            raise ValueError(
+                f"fallback: {self.fallback.convention} makes {self.sensor} otherwise than "
+                f"{self.provider.convention}; one product a model, never mixed"
+            )
         return self
 
 
@@ -237,6 +243,17 @@ class CloudSettings(Settings):
 
     dilate_m: float = Field(60, ge=0, le=2000)
     """Cloud and shadow are grown by this radius."""
+    probability_percent: float = Field(65, gt=0, le=101)
+    """Pixels of at least this cloud probability are cloud too, where the provider has one; 101: never."""
+
+
+class SpeckleSettings(Settings):
+    """How Sentinel-1's speckle is smoothed."""
+
+    filter: Literal["lee"]
+    radius_px: int = Field(3, ge=1, le=15)
+    looks: float = Field(4.4, gt=0)
+    """Equivalent number of looks: 4.4 of interferometric wide swaths in high resolution."""
 
 
 def _day(value: Any) -> Any:
@@ -245,6 +262,46 @@ def _day(value: Any) -> Any:
     if not isinstance(day, dt.date) or not 1970 <= day.year <= 2200:
         raise ValueError("expected a day such as 2025-04-30, from 1970 to 2200")
     return day
+
+
+class Layer(Settings):
+    """A raster of the region's own: its name is a feature."""
+
+    path: ExistingFile
+    kind: Literal["class", "value"]
+    """Classes keep their codes (nearest pixel); values are interpolated (bilinear)."""
+
+    @field_validator("path")
+    @classmethod
+    def _geotiff(cls, path: Path) -> Path:
+        try:
+            with rasterio.open(path, driver="GTiff") as file:
+                if file.crs is None:
+                    raise ValueError(f"{path.name} has no coordinate reference system")
+        except RasterioError as error:
+            raise ValueError(f"{path.name} cannot be read as a GeoTIFF: {error}") from None
+        return path
+
+
+def _places(path: Path) -> Path:
+    """A raster or vector file that distances are taken to."""
+    if path.suffix.lower() not in (".geojson", ".json", ".gpkg", ".tif", ".tiff"):
+        raise ValueError(f"{path.name} is not .geojson, .gpkg or .tif")
+    return path
+
+
+class TerrainSettings(Settings):
+    """How the layers are made that need ground far from a pixel."""
+
+    channels: Annotated[ExistingFile, AfterValidator(_places)] | None = None
+    """Rivers and canals: vectors, or a raster whose pixels above 0 are channels."""
+    channels_km2: float = Field(1, gt=0)
+    """Without ``channels``: a channel begins where this area drains through a pixel."""
+    coast: Annotated[ExistingFile, AfterValidator(_places)] | None = None
+    """The coast: lines, the edges of polygons, or a raster whose pixels above 0 are sea."""
+    collar_km: float = Field(5, ge=0, le=100)
+    """Ground around the area that takes part."""
+    resolution_m: float = Field(30, ge=10, le=1000)
 
 
 class SeasonSettings(Settings):
@@ -258,9 +315,36 @@ class SampleFile(Settings):
     """A table of sites measured in one season."""
 
     file: FilePath
-    season: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)]
+    season: Annotated[str, BeforeValidator(lambda v: str(v) if isinstance(v, int) else v)] = ""
+    """Empty: each row belongs to the season that holds its date."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Header in the file -> our name, for odd headers."""
+    crs: str = ""
+    """Reference system of places that do not state their own, such as EPSG:9210 or VN-2000 105°45'."""
+    units: dict[str, str] = Field(default_factory=dict)
+    """Header in the file, or our name -> unit, where the file does not state it."""
+    extract: str = ""
+    """Extract of conductivities, such as 1:5, where the file does not state it."""
+    layer: str = ""
+    """Sheet of a workbook, layer of a GeoPackage."""
+    depth_cm: tuple[float, float] = (0, 30)
+    """Depth that is mapped; layers of a profile are averaged over it."""
+    edge_m: float = Field(15, ge=0, le=500)
+    """Points in a survey polygon keep this distance from its edge."""
+
+    @field_validator("crs")
+    @classmethod
+    def _known_crs(cls, value: str) -> str:
+        if value:
+            systems.parse(value)
+        return value
+
+    @field_validator("depth_cm")
+    @classmethod
+    def _layer_of_soil(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= value[0] < value[1] <= 1000:
+            raise ValueError("expected the upper and the lower end in cm, such as [0, 30]")
+        return value
 
 
 def _target(value: Any, info: ValidationInfo) -> Target:
@@ -280,7 +364,17 @@ def _spec(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("expected a list of feature names, such as [ndvi_p50, vv_mean]")
     known = {**INDICES, **named(info.data["indices"])}
-    return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}))
+    layers = info.data.get("layers", {})
+    return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}), layers=layers)
+
+
+def _layer_name(name: str) -> str:
+    if name in {*BANDS, *REGION_LAYERS, *INDICES}:
+        raise ValueError(f"{name!r} is taken; expected another name")
+    return name
+
+
+LayerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(_layer_name)]
 
 
 class ZoneSettings(Settings):
@@ -294,23 +388,50 @@ class ZoneSettings(Settings):
     """Range of the correlation of the maps' errors; as the models tell it if absent."""
 
 
+class QualitySettings(Settings):
+    """Limits beyond which a season is not published; what is absent is only told."""
+
+    seam_score: float | None = Field(None, gt=0)
+    """Step over an edge of blocks, granules, zones or orbits, in standard deviations of the steps beside it."""
+    drift: float | None = Field(None, gt=0)
+    """Population stability index of a feature, mapped ground against training rows."""
+    change_percent: float | None = Field(None, ge=0, le=100)
+    """Share of the ground whose class changed since the season before, or whose value left its interval."""
+    unknown_percent: float | None = Field(None, ge=0, le=100)
+    """Share of the ground that is unknown to the model: not mapped for it, or outside its applicability."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return any(v is not None for v in self.model_dump().values())
+
+
+#: Distances that may be taken to a file, and its key of ``terrain``.
+_NAMED = {"distance_to_channels": "channels", "distance_to_coast": "coast"}
+
+
 class Config(Settings):
     """A region config."""
 
     region: Region
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     clouds: CloudSettings = CloudSettings()
+    speckle: SpeckleSettings | None = None
     max_loss_percent: float = Field(5, ge=0, le=100)
     seasons: dict[str, Season] = Field(min_length=1)
     indices: dict[Name, OwnIndex] = Field(default_factory=dict)
     """The region's own indices, usable in ``features`` beside the canon's."""
     windows: dict[str, str] = Field(default_factory=dict)
     """Name -> rule that a date must meet at a pixel, for features such as ``swir16_p50@bare``."""
+    layers: dict[LayerName, Layer] = Field(default_factory=dict)
+    """Name -> raster of the region's own, usable in ``features`` by its bare name."""
+    terrain: TerrainSettings = TerrainSettings()
     features: Annotated[FeatureSpec, BeforeValidator(_spec)]
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()
     evaluate_on: SampleFile | None = None
     zones: ZoneSettings | None = None
+    quality: QualitySettings = QualitySettings()
     rates: Prices | None = None
     """What core-hours, traffic and disk cost: `phusa forecast` then tells money."""
     store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
@@ -338,17 +459,29 @@ class Config(Settings):
                 f"targets: {sorted(taken)[0]!r} is the name of another column of the sample table"
             )
         for entry in (*self.samples, *([self.evaluate_on] if self.evaluate_on else [])):
-            if entry.season not in self.seasons:
+            if entry.season and entry.season not in self.seasons:
                 raise ValueError(
                     f"season {entry.season!r} of {entry.file.name} is unknown; known: {', '.join(self.seasons)}"
                 )
         return self
 
+    @property
+    def how(self) -> How:
+        """What is done to pixels as they are read."""
+        percent, lee = self.clouds.probability_percent, self.speckle
+        return How(percent, lee.radius_px, lee.looks) if lee else How(percent)
+
     def need(self, spec: FeatureSpec) -> None:
         """Raises ValueError where ``sources`` lack a sensor of ``spec``."""
         have = {s.sensor for s in self.sources}
         for feature in spec.features:
-            sensor = BANDS[feature.parsed.bands[0]]
+            name = feature.parsed.bands[0]
+            if name in self.layers or (name in _NAMED and getattr(self.terrain, _NAMED[name])):
+                continue
+            if name not in BANDS and name not in ("twi", "distance_to_channels"):
+                key = f"terrain.{_NAMED[name]}" if name in _NAMED else f"layers.{name}"
+                raise ValueError(f"feature {name} needs {key}, which the config does not name")
+            sensor = BANDS.get(name, DEM)
             if sensor not in have:
                 raise ValueError(
                     f"feature {feature.name} needs sensor {sensor}; sources have {', '.join(sorted(have))}"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from distributed import Client
 
 from models.bundle import ModelBundle
@@ -49,10 +50,15 @@ class MapReport:
     losses: list[Loss] = field(default_factory=list)
     blocks: int = 0
     """Blocks that this run mapped; the others were stored."""
-    left: int = 0
+    left_blocks: list[str] = field(default_factory=list)
     """Blocks that the budget did not reach."""
     scenes: Scenes | None = None
     """What was read, and what the guard refused."""
+
+    @property
+    def left(self) -> int:
+        """How many blocks the budget did not reach."""
+        return len(self.left_blocks)
 
     @property
     def records(self) -> list[Record]:
@@ -111,7 +117,12 @@ class _Tile:
             "ground_px": sum(f.ground_px for f in mine),
             "failed_px": sum(f.failed_px for f in mine),
         }
-        return replace(product, provenance={**product.provenance, **counts})
+        made = {**product.provenance, **counts}
+        recipe = {**product.recipe, "provenance": made} if product.recipe else {}
+        sampled = [np.array(f.features) for f in mine if f.features]
+        if recipe and sampled:
+            recipe["feature_counts"] = np.sum(sampled, axis=0).tolist()
+        return replace(product, provenance=made, recipe=recipe)
 
     def pieces(self, product: Product) -> list[Piece]:
         """Where the blocks of a product lie, what place they have in it, and their SHA-256."""
@@ -205,7 +216,11 @@ class Drive:
         threads = sum(self.client.ncores().values())
         at_once = runner.slots(self.client, peak)
         limit = at_once if at_once < threads else runner.AHEAD * threads
-        amount = work.total(amounts.values())
+        amount = work.total(amounts.values()) + work.of_products(
+            (p.geobox.shape.x * p.geobox.shape.y, len(p.bands))
+            for tile in self.tiles.values()
+            for p in tile.plan.products
+        )
         processes = len(self.client.scheduler_info(n_workers=-1)["workers"])
         said = self.learnt.forecast(amount, threads, processes)
         self.journal.tell(
@@ -290,7 +305,7 @@ class Drive:
             tile = self.tiles[call.task.name.partition("/")[0]]
             tile.missing -= 1
             tile.left.append(call.task.task)
-            self.report.left += 1
+            self.report.left_blocks.append(call.task.name)
             if not tile.missing:
                 self._assemble(flow, tile)
 

@@ -2,7 +2,7 @@
 
 Model. The processor time of a run is linear in its amounts of work (``work.Work``), stage by stage:
 loading in reads and in bytes before compression, computing in blocks, in what features are made of and
-in what comes out, storing and encoding in what comes out; each worker process adds a start-up. Rates are
+in what comes out, storing in what comes out, encoding in COGs and their pixels; each worker process adds a start-up. Rates are
 non-negative least squares (Lawson and Hanson 1974) over the blocks of past runs; a process's first block
 gives its start-up. Bytes read and stored are ratios. Wall time is processor time over threads, by the ratio
 that past runs had.
@@ -55,7 +55,8 @@ class Rates:
     compute_out: float = 0.12
     """Processor seconds a million of pixels x product bands."""
     store_out: float = 0.02
-    encode_out: float = 0.12
+    encode_product: float = 0.15
+    encode_mpx: float = 0.12
     startup: float = 8.0
     """Processor seconds a worker process, once a run."""
     read_mb: float = 0.75
@@ -96,7 +97,7 @@ class Forecast:
 
 
 @dataclass(frozen=True)
-class _Taken:
+class Taken:
     """What a past run took, and what it was made of."""
 
     work: Work
@@ -147,7 +148,8 @@ def core_seconds(rates: Rates, amount: Work, processes: int) -> float:
     r, w = rates, amount
     load = r.load_read * w.reads + r.load_mb * w.raw_mb
     compute = r.compute_block * w.blocks + r.compute_stack * w.stack_mpx + r.compute_out * w.out_mpx
-    return load + compute + (r.store_out + r.encode_out) * w.out_mpx + r.startup * processes
+    encode = r.encode_product * w.products + r.encode_mpx * w.cog_mpx
+    return load + compute + r.store_out * w.out_mpx + encode + r.startup * processes
 
 
 def wall_seconds(rates: Rates, amount: Work, threads: int, processes: int) -> float:
@@ -162,7 +164,7 @@ def learn(journals: Sequence[Told]) -> Learnt:
     ]
     if not usable:
         return Learnt()
-    taken = [_taken(told) for told in usable]
+    taken = [taken_of(told) for told in usable]
     rates = _fit(usable, taken)
     alone = len(usable) == 1
     held_out = [
@@ -172,7 +174,7 @@ def learn(journals: Sequence[Told]) -> Learnt:
     pairs = list(zip(taken, held_out, strict=True))
 
     def errors(
-        actual: Callable[[_Taken], float], said: Callable[[_Taken, Rates], float]
+        actual: Callable[[Taken], float], said: Callable[[Taken, Rates], float]
     ) -> tuple[float, float]:
         return _spread(
             [math.log(actual(t) / said(t, r)) for t, r in pairs if actual(t) > 0 and said(t, r) > 0]
@@ -199,13 +201,15 @@ def _work(event: dict[str, Any]) -> Work:
     return Work(**{k: v for k, v in event["work"].items() if k in names})
 
 
-def _taken(told: Told) -> _Taken:
+def taken_of(told: Told) -> Taken:
+    """What a run took, by its journal."""
     assert told.end is not None
     core = sum(b["stages"]["total"][1] for b in told.blocks) + sum(
         t["stages"]["encode"][1] for t in told.tiles
     )
-    return _Taken(
-        total(_work(b) for b in told.blocks),
+    return Taken(
+        total(_work(b) for b in told.blocks)
+        + Work(products=len(told.tiles), cog_mpx=sum(t["out_mpx"] for t in told.tiles)),
         len({b["process"] for b in told.blocks}),
         int(told.start["threads"]),
         core,
@@ -215,7 +219,7 @@ def _taken(told: Told) -> _Taken:
     )
 
 
-def _fit(journals: Sequence[Told], taken: Sequence[_Taken]) -> Rates:
+def _fit(journals: Sequence[Told], taken: Sequence[Taken]) -> Rates:
     first, rest = _parted(journals)
     works = np.array([astuple(_work(b)) for b in rest])
     column = {f.name: works[:, k] for k, f in enumerate(fields(Work))}
@@ -228,19 +232,21 @@ def _fit(journals: Sequence[Told], taken: Sequence[_Taken]) -> Rates:
     computed = seconds("total") - load - store
     by_compute = _nnls([column["blocks"], column["stack_mpx"], column["out_mpx"]], computed)
     out = float(column["out_mpx"].sum())
-    encoded = sum(t["stages"]["encode"][1] for told in journals for t in told.tiles)
-    tiles_out = sum(t["out_mpx"] for told in journals for t in told.tiles)
+    tiles = [t for told in journals for t in told.tiles]
+    each = np.array([[1.0, t["out_mpx"]] for t in tiles]).reshape(-1, 2)
+    by_encode = (
+        _nnls(list(each.T), np.array([t["stages"]["encode"][1] for t in tiles])) if tiles else [0.0, 0.0]
+    )
     rates = Rates(
         load_read=by_load[0], load_mb=by_load[1],
         compute_block=by_compute[0], compute_stack=by_compute[1], compute_out=by_compute[2],
         store_out=float(store.sum()) / max(out, 1e-9), startup=0.0,
-        # Of the blocks' own pixels: a tile's frame holds more, and costs next to nothing.
-        encode_out=encoded / max(sum(t.work.out_mpx for t in taken), 1e-9) if tiles_out else 0.0,
+        encode_product=by_encode[0],
+        encode_mpx=by_encode[1],
         read_mb=sum(t.bytes for t in taken) / max(1e6 * sum(t.work.raw_mb for t in taken), 1.0),
         disk_out=sum(t.disk for t in taken) / max(1e6 * sum(t.work.out_mpx for t in taken), 1.0),
     )  # fmt: skip
-    bare = replace(rates, encode_out=0.0)
-    over = [b["stages"]["total"][1] - core_seconds(bare, _work(b), 0) for b in first]
+    over = [b["stages"]["total"][1] - core_seconds(rates, _work(b), 0) for b in first]
     rates = replace(rates, startup=max(0.0, float(np.median(over))) if over else Rates().startup)
     said = sum(core_seconds(rates, t.work, t.processes) for t in taken)
     return replace(rates, idle=sum(t.wall_s * t.threads for t in taken) / max(said, 1e-9))

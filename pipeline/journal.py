@@ -137,9 +137,9 @@ def last(work: Path, season: Season) -> Told | None:
     return None
 
 
-def all_of(work: Path) -> list[Told]:
-    """Every journal of a region's runs, oldest first."""
-    paths = sorted(work.glob("journals/*/*.jsonl"), key=lambda p: p.name)
+def all_of(work: Path, season: Season | None = None) -> list[Told]:
+    """Every journal of a region's runs, or of one season's, oldest first."""
+    paths = sorted(work.glob(f"journals/{season.slug if season else '*'}/*.jsonl"), key=lambda p: p.name)
     return [told for path in paths if (told := read(path))]
 
 

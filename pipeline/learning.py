@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,22 @@ from distributed import Client
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
+from features.bands import DEM, REGION_LAYERS, sensor_of
 from features.spec import FeatureSpec
-from models import evaluate, train
+from models import card, evaluate, search, train
 from models.bundle import BundleError, ModelBundle
 from models.folds import on_globe
 from models.samples import SampleTable
 from models.targets import Target
-from pipeline import admission, catalog, looks, losses, sampling, sites
+from pipeline import admission, catalog, layers, looks, losses, sampling, sites
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.files import json_text, write_aside
+from pipeline.imports.land import Land
+from pipeline.imports.rules import Finding
+from pipeline.raster import LayerFile
+from pipeline.stack import Loss
+from pipeline.stores import work_folder
 
 
 @dataclass(frozen=True)
@@ -41,13 +47,13 @@ def gather(
 ) -> Samples:
     """Import sample files and read the features at their sites, each in its own season's images."""
     spec = spec or config.features
-    accepted: list[sites.Site] = []
-    refusals: list[sites.Refusal] = []
-    for entry in files:
-        good, bad = sites.read(entry.file, config.season(entry.season), config.targets, entry.columns)
-        accepted, refusals = accepted + good, refusals + bad
-    tables, reads, lost, simulated = [], 0, [], False
-    unseen: set[tuple[str, int, str]] = set()
+    imports = [import_file(config, entry) for entry in files]
+    accepted = _each_once(imports)
+    own = region_layers(config, spec)
+    tables: list[SampleTable] = []
+    lost: list[Loss] = []
+    reads, simulated = 0, False
+    unseen: list[sites.Refusal] = []
     for name in sorted({s.season for s in accepted}):
         here = [s for s in accepted if s.season == name]
         where = sampling.place(here, config.region.grid.resolution_m)
@@ -62,25 +68,65 @@ def gather(
             config.region.grid.resolution_m,
             config.clouds.dilate_m,
             config.season(name).end,
+            own,
+            config.how,
         )
-        unseen |= {(r.file, r.row, name) for r in sampled.refusals}
-        refusals, reads = refusals + sampled.refusals, reads + sampled.reads
-        lost += sampled.losses
+        unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
         if sampled.table is not None:
-            tables.append(sampled.table.frame)
-    placed = {(r.file, r.row) for r in accepted}
-    kept = [s for s in accepted if (s.file, s.row, s.season) not in unseen]
-    # A row of another season's entry of the same file is no refused row.
-    refusals = [r for r in refusals if r.rule != "outside-season" or (r.file, r.row) not in placed]
+            tables.append(sampled.table)
+    table = sampling.joined(tables, spec, simulated)
+    outcomes = _seen(sites.together(imports), accepted, unseen)
     percent = losses.percent(len(lost), reads)
     extra = {"simulated": simulated, "loss_percent": percent, "lost": losses.worst(lost)}
-    table = SampleTable(pd.concat(tables, ignore_index=True), spec, simulated) if tables else None
-    return Samples(table, sites.report(kept, refusals, extra), percent)
+    report = sites.report(outcomes, len(table) if table else 0, extra | {"files": [i.about for i in imports]})
+    return Samples(table, report, percent)
+
+
+def import_file(config: Config, entry: SampleFile) -> sites.Imported:
+    """One sample file with what the config says of it; without a season, each row goes by its date."""
+    seasons = [config.season(entry.season)] if entry.season else list(config.seasons.values())
+    stated = sites.Stated(
+        entry.columns, entry.crs, entry.units, entry.extract, entry.layer, entry.depth_cm, entry.edge_m
+    )
+    land = Land.around(config.region.geometry)
+    return sites.read(entry.file, seasons, config.targets, stated, land)
+
+
+def _each_once(imports: Sequence[sites.Imported]) -> list[sites.Site]:
+    """All sites; a file that is named for several seasons gives a site to each season once."""
+    found: dict[tuple[str, int, str, str], sites.Site] = {}
+    for site in (s for i in imports for s in i.sites):
+        found.setdefault((site.file, site.row, site.season, site.sample_id), site)
+    return list(found.values())
+
+
+def _seen(
+    outcomes: Sequence[sites.Outcome], accepted: Sequence[sites.Site], unseen: Sequence[sites.Refusal]
+) -> list[sites.Outcome]:
+    """Rows none of whose sites the satellites saw are refused too."""
+    had, lost = (Counter((r.file, r.row) for r in rows) for rows in (accepted, unseen))
+    why = {(r.file, r.row): r for r in unseen}
+    found = []
+    for o in outcomes:
+        key = (o.file, o.into or o.row)
+        if not o.refused and key in why and lost[key] >= had[key]:
+            o = replace(o, refused=Finding(why[key].rule, why[key].reason, why[key].reason_vi))
+        found.append(o)
+    return found
+
+
+def region_layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
+    """The region's layers, the very files that its maps are made with."""
+    heights = [s for s in config.sources if s.sensor == DEM and set(spec.bands) & set(REGION_LAYERS)]
+    season = next(iter(config.seasons.values()))  # elevation has none
+    found = catalog.search(heights, season, config.region.geometry)
+    work = work_folder(config.store.path, config.region.name) if config.store else None
+    return layers.prepare(config, found, [spec], work)
 
 
 def _needed(config: Config, spec: FeatureSpec) -> list[Any]:
     """The sources whose bands the spec uses."""
-    sensors = {BANDS[band] for band in spec.bands}
+    sensors = {sensor_of(band) for band in spec.bands}
     return [s for s in config.sources if s.sensor in sensors]
 
 
@@ -173,6 +219,41 @@ def score_table(scores: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+#: Scores that experiments are compared by.
+METRICS = ("rmse", "r2", "concordance", "coverage", "accuracy", "kappa", "brier")
+
+
+def metrics(scores: dict[str, Any]) -> dict[str, Any]:
+    """Few numbers of each answer, for comparing experiments; of the logarithm where the model learns it."""
+    answers = {**scores["cross_validation"], "reference": scores.get("reference")}
+    found = {}
+    for name in ("spatial", "matched", "random", "season", "reference"):
+        told = answers.get(name)
+        if told:
+            whole = told | told.get("log", {})
+            found[name] = {key: whole[key] for key in METRICS if whole.get(key) is not None}
+    return found
+
+
+def plots(bundle: ModelBundle, table: SampleTable) -> dict[str, str]:
+    """CSV texts for plots, by file name: what was said of left-out rows, how reliable that is, and drivers."""
+    target = bundle.target
+    table = table.measured(target.name)
+    splits = search.blocked(table, target)
+    rows = evaluate.left_out(table, target, splits, search.nested(table, target, splits))
+    names = {c.code: c.name for c in target.classes}
+    shown = rows.rename(columns={"class": "estimate"})
+    if target.kind == "class":
+        shown = shown.assign(observed=rows["observed"].map(names), estimate=rows["class"].map(names))
+    curve = pd.DataFrame(card.reliability(rows, target))
+    return {
+        "predictions.csv": shown.to_csv(index=False, float_format="%.6g"),
+        "reliability.csv": curve.to_csv(index=False, float_format="%.6g"),
+        "drivers.csv": pd.DataFrame(card.drivers(bundle, table)).to_csv(index=False, float_format="%.6g"),
+        "folds.csv": rows[["lon", "lat", "fold"]].to_csv(index=False, float_format="%.6f"),
+    }
+
+
 def _unseen(reference: SampleTable, trained_on: SampleTable) -> SampleTable | None:
     """The reference rows whose place and season took no part in training; None where none is left."""
     keys = ["season", "epsg", "x", "y"]
@@ -242,6 +323,6 @@ def train_all(
     bundles = []
     for target in config.targets:
         bundle = admission.admit(fit(gathered.table, target, config.region.geometry), gathered.table)
-        bundle.save(bundle_folder(work, target.name))
+        admission.save(bundle, bundle_folder(work, target.name), config.region.geometry)
         bundles.append(bundle)
     return bundles, gathered.table, gathered.report

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,8 +25,11 @@ from pipeline import runner
 from pipeline.errors import InputError, PhusaError
 from pipeline.files import aside
 from pipeline.grid import lonlat_box, pixel, pixel_window, transformer
+from pipeline.imports.rules import refusal
 from pipeline.load import load
+from pipeline.raster import LayerFile
 from pipeline.scenes import Scene, Scenes
+from pipeline.sensors import How
 from pipeline.sites import Refusal, Site
 from pipeline.stack import Loss
 
@@ -47,6 +51,9 @@ class SiteTask:
     dilate_m: float
     until: dt.date
     """The season's last day, to which ages count."""
+    layers: tuple[LayerFile, ...] = ()
+    """The region's own layers."""
+    how: How = How()  # noqa: RUF009 - a frozen value
 
 
 @dataclass(frozen=True)
@@ -106,13 +113,15 @@ def sample(
     resolution_m: int,
     dilate_m: float,
     until: dt.date,
+    layers: tuple[LayerFile, ...] = (),
+    how: How = How(),  # noqa: B008 - a frozen value
 ) -> Sampled:
     """Features of ``spec`` at ``sites``. Sites that no image saw clearly are refused.
 
     Raises PhusaError where a window failed by an error of ours.
     """
     tasks = [
-        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m, until)
+        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m, until, layers, how)
         for geobox, places, members in windows(sites, resolution_m)
     ]
     found: dict[Site, NDArray[np.float32]] = {}
@@ -136,17 +145,14 @@ def sample(
 
 
 def _unseen(site: Site, lost: bool) -> Refusal:
-    if lost:
-        return Refusal(
-            site.file, site.row, site.sample_id, "imagery-lost", "the images there could not be read"
-        )
-    reason = f"no clear image in season {site.season!r}"
-    return Refusal(site.file, site.row, site.sample_id, "no-clear-date", reason)
+    found = refusal("imagery-lost") if lost else refusal("no-clear-date", season=site.season)
+    return Refusal(site.file, site.row, site.sample_id, found.rule, found.reason, found.reason_vi)
 
 
 def sample_window(task: SiteTask, spec: FeatureSpec) -> SiteResult:
     """Features of the sites of one window; runs on workers."""
-    stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, task.sites[0].sample_id)
+    where = task.sites[0].sample_id
+    stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, where, task.layers, task.how)
     cube = stack.features(spec, task.until)
     rows, columns = np.array(task.pixels).T
     clear = stack.clear_dates[rows, columns]
@@ -173,8 +179,31 @@ def _table(sites: Sequence[Site], values: dict[Site, NDArray[np.float32]], spec:
         )
         rows.append((*where, *(s.values.get(n, np.nan) for n in names)))
     frame = pd.DataFrame(rows, columns=[*PLACE_COLUMNS, *names])
+    errors = sorted({name for s in sites for name in s.errors})
+    aside = [name for name in ABOUT if any(name in s.about for s in sites)]
+    more: dict[str, list[Any]] = {n: [s.errors.get(n, 0.0) for s in sites] for n in errors}
+    more |= {n: [s.about.get(n) for s in sites] for n in aside}
     cube = pd.DataFrame(np.stack([values[s] for s in sites]), columns=list(spec.names))
-    return SampleTable(pd.concat([frame, cube], axis=1), spec)
+    return SampleTable(pd.concat([frame, pd.DataFrame(more, index=frame.index), cube], axis=1), spec)
+
+
+#: What a sample file says beside value and place; a column each, where any row has it.
+ABOUT = (
+    "depth_top_cm", "depth_bottom_cm", "ec", "ec_unit", "extract", "laboratory", "stratum", "inclusion_probability",
+)  # fmt: skip
+
+
+def joined(tables: Sequence[SampleTable], spec: FeatureSpec, simulated: bool) -> SampleTable | None:
+    """The tables of several seasons in one; None where there is none. An error that one lacks is 0 there."""
+    if not tables:
+        return None
+    frame = pd.concat([t.frame for t in tables], ignore_index=True)
+    errors = [
+        c
+        for c in map(str, frame.columns)
+        if c.endswith(("_variance_own", "_variance_shared")) and c not in spec.names
+    ]
+    return SampleTable(frame.fillna(dict.fromkeys(errors, 0.0)), spec, simulated)
 
 
 def write_table(table: SampleTable, path: Path) -> None:

@@ -14,13 +14,14 @@ from pipeline.grid import lonlat_box
 from pipeline.mapping import BlockTask
 from pipeline.scenes import Scene
 from pipeline.sensors import SENSORS
+from pipeline.strips import STRIP_PIXELS
 
 #: Bands of Sentinel-2 whose pixels are 10 m wide; the others' are 20 m.
 _FINE = {"blue", "green", "red", "nir"}
 #: Bytes of one number as it is delivered.
 _NUMBER = {OPTICAL: 2, RADAR: 4, DEM: 4}
 #: What a process holds besides a block: the interpreter, libraries, compiled kernels.
-PROCESS_BYTES = 400e6
+PROCESS_BYTES = 600e6
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,19 @@ class Work:
     stack_mpx: float = 0
     """Ground x dates x bands, in millions: what features are computed from."""
     out_mpx: float = 0
-    """Pixels x bands of the products, in millions."""
+    """Pixels x bands of the blocks' results, in millions."""
+    products: float = 0
+    """COGs to encode."""
+    cog_mpx: float = 0
+    """Pixels x bands of those, in millions: a tile's frame holds more than its blocks."""
 
     def __add__(self, other: Work) -> Work:
         return Work(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+def of_products(pixels: Iterable[tuple[int, int]]) -> Work:
+    """The work of COGs of (pixels, bands) each."""
+    return total(Work(products=1, cog_mpx=px * bands / 1e6) for px, bands in pixels)
 
 
 def total(parts: Iterable[Work]) -> Work:
@@ -51,7 +61,7 @@ def total(parts: Iterable[Work]) -> Work:
 def bands_by_sensor(specs: Sequence[FeatureSpec]) -> dict[str, list[str]]:
     """Sensor -> the bands that any of ``specs`` reads of it."""
     found: dict[str, list[str]] = {}
-    for band in sorted({band for spec in specs for band in spec.bands}):
+    for band in sorted({band for spec in specs for band in spec.bands if band in BANDS}):
         found.setdefault(BANDS[band], []).append(band)
     return found
 
@@ -98,8 +108,8 @@ def _share(scene: Scene, outline: BaseGeometry) -> float:
 def peak_bytes(task: BlockTask, specs: Sequence[FeatureSpec], layers: int) -> float:
     """Memory that mapping a block may take at its peak, beside ``PROCESS_BYTES``.
 
-    The stack of all dates, one read on its way, the features of the largest model, the layers as they
-    are predicted, and what is stored of every target.
+    The stack of all dates, one read on its way, what is stored of every target and once more while it is
+    written, and a strip: its pixels, features, scores and layers.
     """
     px = task.geobox.shape.x * task.geobox.shape.y
     stack = 0.0
@@ -109,5 +119,5 @@ def peak_bytes(task: BlockTask, specs: Sequence[FeatureSpec], layers: int) -> fl
             stack += 4 * len(bands) + 12
         else:
             stack += dates * (_NUMBER[sensor] * len(bands) + (0.5 if sensor == OPTICAL else 0))
-    cube = 4 * max((len(spec.names) for spec in specs), default=0)
-    return float(px * (stack + 2 * cube + 12 + 10 * layers))
+    strip = stack + 12 * max((len(spec.names) for spec in specs), default=0) + 100 * layers
+    return float(px * (stack + 20 + 4 * layers) + STRIP_PIXELS * strip)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,31 @@ from features.bands import BANDS
 from features.spec import FeatureSpec
 from models.bundle import ModelBundle
 from models.samples import SampleTable
-from pipeline import admission, catalog, featurefiles, learning, losses, production, runner, yamlfile
+from pipeline import (
+    admission,
+    catalog,
+    featurefiles,
+    importreport,
+    learning,
+    losses,
+    production,
+    runner,
+    yamlfile,
+)
 from pipeline.cli import shell
 from pipeline.cli.db import db
+from pipeline.cli.explain import drivers, explain
+from pipeline.cli.export import export
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
+from pipeline.cli.mosaic import mosaic_
+from pipeline.cli.nextsamples import next_samples
+from pipeline.cli.qa import qa
 from pipeline.cli.releases import history, journal, review, verify, withdraw
-from pipeline.cli.shell import Result, command
+from pipeline.cli.replay import replay
+from pipeline.cli.report import report
+from pipeline.cli.shell import Result, command, open_configured
 from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
 from pipeline.demo import Simulation
@@ -35,7 +51,7 @@ from pipeline.files import json_text, write_aside
 from pipeline.sampling import read_table, write_table
 from pipeline.scenes import Scenes
 from pipeline.season import Season
-from pipeline.stores import Store, open_store, work_folder
+from pipeline.stores import Store, work_folder
 
 _PATH = click.Path(path_type=Path)
 _config = click.argument("config", type=_PATH)
@@ -91,7 +107,11 @@ def scenes(config: Path, season: str, out: Path, refresh: bool) -> Result:
 @click.argument("files", type=_PATH, nargs=-1)
 @click.option("--season", help="Season of FILES that the config does not name.")
 @click.option("--out", type=_PATH, required=True, help="Parquet table, ready to train on.")
-@click.option("--report", type=_PATH, help="JSON report of every refused row.")
+@click.option(
+    "--report",
+    type=_PATH,
+    help="JSON report of every mended or refused row; a page for readers beside it (.html).",
+)
 @_scheduler
 @command
 def samples(
@@ -102,14 +122,13 @@ def samples(
     entries = _sample_files(settings, files, season)
     with runner.cluster(scheduler) as client:
         gathered = learning.gather(settings, client, entries)
-    if report:
-        write_aside(report, json_text(gathered.report))
+    page = importreport.write(report, gathered.report) if report else None
     if gathered.table is None:
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
     losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
     write_table(gathered.table, out)
-    counts = {k: v for k, v in gathered.report.items() if k != "refusals"}
-    where = {"report": str(report.resolve())} if report else {}
+    counts = {k: v for k, v in gathered.report.items() if k not in ("refusals", "mends", "files")}
+    where = {"report": str(report.resolve()), "page": str(page)} if report else {}
     return {"out": str(out.resolve()), **where, **counts}
 
 
@@ -136,10 +155,7 @@ def train(
     rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
     bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
     bundle = admission.challenge(bundle, rows, rival, champion is not None, force)
-    try:
-        bundle.save(own)
-    except (ValueError, OSError) as error:
-        raise InputError(str(error)) from None
+    admission.save(bundle, own, settings.region.geometry)
     card = {name: value for name, value in bundle.card.items() if name != "rows"}
     return {"target": target, "bundle": str(own.resolve()), "digest": bundle.digest, "card": card}
 
@@ -148,7 +164,7 @@ def train(
 @_config
 @_target
 @click.option("--samples", "table", type=_PATH, required=True, help="Table made by `phusa samples`.")
-@click.option("--out", type=_PATH, help="Folder for evaluation.json and scores.csv.")
+@click.option("--out", type=_PATH, help="Folder for evaluation.json, metrics.json and the tables of plots.")
 @click.option("--bundle", type=_PATH, help="Trained model to judge; trained anew from the samples if absent.")
 @_scheduler
 @command
@@ -165,7 +181,10 @@ def evaluate(
     result = {"target": target, "bundle": model.digest, **scores}
     if out:
         write_aside(out / "evaluation.json", json_text(result))
+        write_aside(out / "metrics.json", json_text(learning.metrics(scores)))
         write_aside(out / "scores.csv", learning.score_table(scores))
+        for name, text in learning.plots(model, rows).items():
+            write_aside(out / name, text)
         result["out"] = str((out / "evaluation.json").resolve())
     return result
 
@@ -207,7 +226,7 @@ def map_(
     """Map a season with trained models. Finished products are kept; run again to do the rest."""
     settings = Config.read(config)
     when = settings.season(season)
-    with _store(settings) as store:
+    with open_configured(settings) as store:
         models = learning.bundles_for(settings, bundles, _work(settings))
         found = _scene_list(settings, when, scenes, [m.spec for m in models])
         with runner.cluster(scheduler) as client:
@@ -222,7 +241,7 @@ def map_(
 def publish(config: Path, season: str) -> Result:
     """Publish what `map` made of a season: all of it at once, or nothing."""
     settings = Config.read(config)
-    with _store(settings) as store:
+    with open_configured(settings) as store:
         release = production.publish(settings, settings.season(season), store)
     return _release_result(store, release)
 
@@ -296,12 +315,20 @@ def _simulation(settings: Path, seed: int | None, size_px: int | None) -> Simula
 def status(config: Path) -> Result:
     """For each season: products done, missing and failed."""
     settings = Config.read(config)
-    with _store(settings) as store:
+    with open_configured(settings) as store:
         return {"store": str(store.path), "seasons": production.status(settings, store)}
 
 
 main.add_command(zones)
+main.add_command(replay)
+main.add_command(export)
+main.add_command(qa)
 main.add_command(forecast_)
+main.add_command(next_samples)
+main.add_command(explain)
+main.add_command(drivers)
+main.add_command(report)
+main.add_command(mosaic_)
 main.add_command(db)
 for step in (review, withdraw, history, verify, journal):
     main.add_command(step)
@@ -313,7 +340,7 @@ def _run(
     """The whole season, from scenes to publication."""
     settings = Config.read(config)
     when = settings.season(season)
-    with _store(settings) as store:
+    with open_configured(settings) as store:
         if not settings.targets:
             raise InputError(f"{config}: the config has no targets; add the key targets")
         models = learning.bundles_for(settings, bundles, _work(settings)) if bundles else []
@@ -371,22 +398,17 @@ def _sample_files(settings: Config, files: Sequence[Path], season: str | None) -
         if not settings.samples:
             raise InputError("no sample file is given, and the config has no samples")
         return list(settings.samples)
-    named = {entry.file.resolve(): entry for entry in settings.samples}
-    entries = []
+    stated = [*settings.samples, *([settings.evaluate_on] if settings.evaluate_on else [])]
+    entries: list[SampleFile] = []
     for file in files:
-        entry = named.get(file.resolve())
-        if season:
-            entries.append(
-                SampleFile(file=file.resolve(), season=season, columns=entry.columns if entry else {})
-            )
-        elif entry:
-            entries.append(entry)
-        elif len(settings.seasons) == 1:
-            entries.append(SampleFile(file=file.resolve(), season=next(iter(settings.seasons))))
-        else:
-            raise InputError(
-                f"{file}: of which season? Name it by --season, or list the file in samples; known: {', '.join(settings.seasons)}"
-            )
+        known = [entry for entry in stated if entry.file == file.resolve()]
+        if known and season:
+            entries.append(known[0].model_copy(update={"season": season}))
+        elif known:
+            entries += known
+        else:  # of several seasons, each row goes by its date
+            only = next(iter(settings.seasons)) if len(settings.seasons) == 1 else ""
+            entries.append(SampleFile(file=file.resolve(), season=season or only))
     return entries
 
 
@@ -399,7 +421,7 @@ def _scene_list(settings: Config, season: Season, path: Path | None, specs: Sequ
     if path is None:
         return catalog.search(settings.sources, season, settings.region.geometry)
     found = Scenes.read(path)
-    found.need(season, sorted({BANDS[band] for spec in specs for band in spec.bands}))
+    found.need(season, sorted({BANDS[band] for spec in specs for band in spec.bands if band in BANDS}))
     return found
 
 
@@ -412,24 +434,8 @@ def _scene_counts(found: Scenes) -> Result:
     }
 
 
-def _store_settings(settings: Config) -> Any:
-    if settings.store is None:
-        raise InputError("the config has no store; add the key store")
-    return settings.store
-
-
-@contextmanager
-def _store(settings: Config) -> Iterator[Store]:
-    """The config's store, closed at the end."""
-    store = open_store(_store_settings(settings), settings.region.name, shell.dsn())
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 def _work(settings: Config) -> Path:
-    return work_folder(_store_settings(settings).path, settings.region.name)
+    return work_folder(shell.store_settings(settings).path, settings.region.name)
 
 
 def _map_result(settings: Config, season: str, report: MapReport) -> Result:

@@ -23,6 +23,7 @@ from pipeline.journal import Event
 from pipeline.order import along_curve, hilbert
 from pipeline.scenes import Scenes
 from pipeline.season import Season
+from pipeline.stack import Loss
 from pipeline.stores import work_folder
 from pipeline.stores.folder import FolderStore
 
@@ -178,6 +179,24 @@ def test_a_damaged_block_is_told_and_made_again(land: Land) -> None:
     good = land.map("store")
     assert (good.failed, good.blocks) == ([], 1)
     assert land.products("store") == land.products("whole")
+
+
+def test_a_poorer_block_that_comes_late_spoils_nothing(land: Land) -> None:
+    """A worker that lost its link stores what it could read, after another has stored all of it."""
+    land.map("whole")
+    place = {p.name: p for p in blocks.folder(land.work("whole"), land.season).rglob("*.json")}
+    record = next(iter(place.values()))
+    facts = blocks.Facts.read(record)
+    path = record.with_suffix("")
+    poor = replace(facts, losses=(Loss("s", "red", facts.block, "gone"),), sha256="0" * 64)
+    blocks.tif(path, poor.sha256).write_bytes(b"poor")
+    record.write_text(poor.dump())
+    good = blocks.tif(path, facts.sha256)
+    assert good.is_file()
+    assert blocks.stored(path, facts.key) is None  # the next run makes it again
+    before = land.products("whole")
+    assert land.map("whole").blocks == 0  # the product itself is stored
+    assert land.products("whole") == before
 
 
 def test_a_failed_block_costs_only_itself(land: Land, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ HEADER = "sample_id,date,lon,lat,ece,degradation\n"
 
 def read(path: Path, text: str | bytes, **columns: str) -> tuple[list[sites.Site], list[sites.Refusal]]:
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return sites.read(path, SEASON, [SALINITY, DEGRADATION], columns)
+    found = sites.read(path, SEASON, [SALINITY, DEGRADATION], sites.Stated(columns))
+    return found.sites, found.refusals
 
 
 @pytest.mark.parametrize(
@@ -133,4 +134,4 @@ def test_letters_written_apart_are_the_same_letters(tmp_path: Path) -> None:
 
 def test_no_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such sample file"):
-        sites.read(tmp_path / "no.csv", SEASON, [SALINITY], {})
+        sites.read(tmp_path / "no.csv", SEASON, [SALINITY])

@@ -37,7 +37,7 @@ class Faults:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Faults]:
+def serve(folder: Path, host: str = "127.0.0.1") -> Iterator[Faults]:
     faults = Faults(folder)
 
     class Handler(BaseHTTPRequestHandler):
@@ -49,9 +49,9 @@ def serve(folder: Path) -> Iterator[Faults]:
         def do_GET(self) -> None:
             _answer(self, faults)
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((host, 0), Handler)
     server.daemon_threads = True
-    faults.address = f"http://127.0.0.1:{server.server_address[1]}"
+    faults.address = f"http://{host}:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield faults
