@@ -36,6 +36,7 @@ def publish(
 ) -> list[Path]:  # fmt: skip
     """Make and publish the products of one target over ``area``; ``exceedance`` adds bands p<threshold>."""
     theme = target(name)
+    folder.mkdir(parents=True, exist_ok=True)
     store = FolderStore(folder / "store", "delta")
     records = []
     for tile in tiles(area, 10):
