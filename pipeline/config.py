@@ -27,7 +27,7 @@ from pydantic import (
 from rasterio.errors import RasterioError
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS, DEM, REGION_LAYERS
+from features.bands import BANDS, DEM, RADAR, REGION_LAYERS
 from features.indices import INDICES
 from features.spec import FeatureSpec
 from models.samples import PLACE_COLUMNS
@@ -40,7 +40,7 @@ from pipeline.ownindices import Name, OwnIndex, named
 from pipeline.prices import Prices
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
-from pipeline.sensors import SensorName
+from pipeline.sensors import How, SensorName
 from pipeline.stores.settings import FolderSettings, PostgisSettings, usable
 
 PROVIDERS_FILE = Path(__file__).resolve().parents[1] / "configs" / "providers.yaml"
@@ -230,6 +230,11 @@ class SourceSettings(Settings):
             raise ValueError(f"convention {self.provider.convention} has no collection of {self.sensor}")
         if self.fallback and not self.fallback.collections_of(self.sensor):
             raise ValueError(f"fallback: convention {self.fallback.convention} has no {self.sensor}")
+        if self.sensor == RADAR and self.fallback and self.fallback.convention != self.provider.convention:
+            raise ValueError(
+                f"fallback: {self.fallback.convention} makes {self.sensor} otherwise than "
+                f"{self.provider.convention}; one product a model, never mixed"
+            )
         return self
 
 
@@ -238,6 +243,17 @@ class CloudSettings(Settings):
 
     dilate_m: float = Field(60, ge=0, le=2000)
     """Cloud and shadow are grown by this radius."""
+    probability_percent: float = Field(65, gt=0, le=101)
+    """Pixels of at least this cloud probability are cloud too, where the provider has one; 101: never."""
+
+
+class SpeckleSettings(Settings):
+    """How Sentinel-1's speckle is smoothed."""
+
+    filter: Literal["lee"]
+    radius_px: int = Field(3, ge=1, le=15)
+    looks: float = Field(4.4, gt=0)
+    """Equivalent number of looks: 4.4 of interferometric wide swaths in high resolution."""
 
 
 def _day(value: Any) -> Any:
@@ -400,6 +416,7 @@ class Config(Settings):
     region: Region
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     clouds: CloudSettings = CloudSettings()
+    speckle: SpeckleSettings | None = None
     max_loss_percent: float = Field(5, ge=0, le=100)
     seasons: dict[str, Season] = Field(min_length=1)
     indices: dict[Name, OwnIndex] = Field(default_factory=dict)
@@ -447,6 +464,12 @@ class Config(Settings):
                     f"season {entry.season!r} of {entry.file.name} is unknown; known: {', '.join(self.seasons)}"
                 )
         return self
+
+    @property
+    def how(self) -> How:
+        """What is done to pixels as they are read."""
+        percent, lee = self.clouds.probability_percent, self.speckle
+        return How(percent, lee.radius_px, lee.looks) if lee else How(percent)
 
     def need(self, spec: FeatureSpec) -> None:
         """Raises ValueError where ``sources`` lack a sensor of ``spec``."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import shapely
 from distributed import Client
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from features.bands import DEM, REGION_LAYERS, sensor_of
 from features.spec import FeatureSpec
-from models import evaluate, train
+from models import card, evaluate, search, train
 from models.bundle import BundleError, ModelBundle
 from models.folds import on_globe
 from models.samples import SampleTable
@@ -48,7 +49,7 @@ def gather(
     spec = spec or config.features
     imports = [import_file(config, entry) for entry in files]
     accepted = _each_once(imports)
-    own = _layers(config, spec)
+    own = region_layers(config, spec)
     tables: list[SampleTable] = []
     lost: list[Loss] = []
     reads, simulated = 0, False
@@ -68,6 +69,7 @@ def gather(
             config.clouds.dilate_m,
             config.season(name).end,
             own,
+            config.how,
         )
         unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
         if sampled.table is not None:
@@ -113,7 +115,7 @@ def _seen(
     return found
 
 
-def _layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
+def region_layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
     """The region's layers, the very files that its maps are made with."""
     heights = [s for s in config.sources if s.sensor == DEM and set(spec.bands) & set(REGION_LAYERS)]
     season = next(iter(config.seasons.values()))  # elevation has none
@@ -215,6 +217,41 @@ def score_table(scores: dict[str, Any]) -> str:
         headline, (low, high) = found["interval_of"], found["interval"]
         lines.append(f"{name},{headline},{found[headline]:.6g},{low:.6g},{high:.6g}")
     return "\n".join(lines) + "\n"
+
+
+#: Scores that experiments are compared by.
+METRICS = ("rmse", "r2", "concordance", "coverage", "accuracy", "kappa", "brier")
+
+
+def metrics(scores: dict[str, Any]) -> dict[str, Any]:
+    """Few numbers of each answer, for comparing experiments; of the logarithm where the model learns it."""
+    answers = {**scores["cross_validation"], "reference": scores.get("reference")}
+    found = {}
+    for name in ("spatial", "matched", "random", "season", "reference"):
+        told = answers.get(name)
+        if told:
+            whole = told | told.get("log", {})
+            found[name] = {key: whole[key] for key in METRICS if whole.get(key) is not None}
+    return found
+
+
+def plots(bundle: ModelBundle, table: SampleTable) -> dict[str, str]:
+    """CSV texts for plots, by file name: what was said of left-out rows, how reliable that is, and drivers."""
+    target = bundle.target
+    table = table.measured(target.name)
+    splits = search.blocked(table, target)
+    rows = evaluate.left_out(table, target, splits, search.nested(table, target, splits))
+    names = {c.code: c.name for c in target.classes}
+    shown = rows.rename(columns={"class": "estimate"})
+    if target.kind == "class":
+        shown = shown.assign(observed=rows["observed"].map(names), estimate=rows["class"].map(names))
+    curve = pd.DataFrame(card.reliability(rows, target))
+    return {
+        "predictions.csv": shown.to_csv(index=False, float_format="%.6g"),
+        "reliability.csv": curve.to_csv(index=False, float_format="%.6g"),
+        "drivers.csv": pd.DataFrame(card.drivers(bundle, table)).to_csv(index=False, float_format="%.6g"),
+        "folds.csv": rows[["lon", "lat", "fold"]].to_csv(index=False, float_format="%.6f"),
+    }
 
 
 def _unseen(reference: SampleTable, trained_on: SampleTable) -> SampleTable | None:

@@ -21,8 +21,13 @@ from pipeline.ledger import Entry
 from pipeline.load import load
 from pipeline.raster import LayerFile, read_onto
 from pipeline.scenes import Scene
+from pipeline.sensors import How
 from pipeline.stack import Loss, Stack
 from pipeline.stages import stage
+from pipeline.strips import Strips
+
+#: Side of the internal tiles of the archives' images.
+TILE_PX = 512
 
 #: Every so-many-th pixel, down and right, is held against the training rows.
 SAMPLE_STEP = 8
@@ -52,6 +57,7 @@ class BlockTask:
     mask: MaskFile | None = None
     layers: tuple[LayerFile, ...] = ()
     """The region's own layers."""
+    how: How = How()  # noqa: RUF009 - a frozen value
     targets: tuple[str, ...] = ()
     """Targets still to do here; the others are stored."""
 
@@ -74,40 +80,60 @@ class BlockResult:
 
 
 def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
-    """Predict every bundle's layers over one block, and say of each pixel why it is not mapped."""
+    """Predict every bundle's layers over one block, and say of each pixel why it is not mapped.
+
+    Only the ground inside the area and the mask is read and computed, a strip of pixels at a time: pixels ->
+    features -> layers -> stored integers. Bundles of one feature spec share its features.
+    Memory: the stack of the ground's window, a ``Strips``, and the result.
+    """
     bundles = [b for b in bundles if b.target.name in task.targets]
-    stack = _load(task, [b.spec for b in bundles])
-    arrays: dict[str, NDArray[Any]] = {}
-    counted: dict[str, NDArray[np.int64]] = {}
-    failed = np.zeros(task.geobox.shape.yx, np.bool_)
-    for bundle in bundles:
-        cube = stack.features(bundle.spec, task.until)
-        reason = reasons(task, stack, bundle, cube)
-        cube[:, reason != product.MAPPED] = np.nan
-        failed |= reason == product.FAILED
-        if bundle.applicability is not None:
-            bounds, used = drift.edges(bundle.applicability.rows), list(bundle.applicability.used)
-            counted[bundle.target.name] = drift.counts(bounds, _sampled(task, cube)[:, used])
-        layers: dict[str, NDArray[Any]] = dict(bundle.predict(cube))
-        layers |= {"clear_dates": stack.clear_dates, "reason": reason}
-        arrays[bundle.target.name] = product.encode(layers, product.bands_of(bundle.target))
-    ground = ~(_outside(task) | _masked(task))
+    reason = _unmapped(task)
+    ground = reason == product.MAPPED
+    part = _window(ground)
+    stack = _load(task, [b.spec for b in bundles], part)
+    arrays: dict[str, NDArray[Any]] = {b.target.name: _blank(b, reason) for b in bundles}
+    bounds = {b.target.name: drift.edges(b.applicability.rows) for b in bundles if b.applicability}
+    counted = {name: np.zeros((len(edges), drift.BINS), np.int64) for name, edges in bounds.items()}
+    failed = np.zeros(stack.geobox.shape.yx, np.bool_)
+    specs = list(dict.fromkeys(b.spec for b in bundles))
+    strips = Strips(stack, ground[part])
+    for at in strips:
+        rows, columns = np.divmod(at, failed.shape[1])
+        rows, columns = rows + part[0].start, columns + part[1].start
+        sampled = _sampled(task, rows, columns)
+        for spec in specs:
+            cube = strips.features(at, spec, task.until)
+            for bundle in (b for b in bundles if b.spec == spec):
+                stored, name = _mapped(stack, bundle, cube, at), bundle.target.name
+                arrays[name][:, rows, columns] = stored
+                failed.reshape(-1)[at] |= stored[-1] == product.FAILED
+                if bundle.applicability:
+                    known = cube[:, sampled & (stored[-1] == product.MAPPED)]
+                    used = list(bundle.applicability.used)
+                    counted[name] += drift.counts(bounds[name], known.T[:, used])
     return replace(_result(stack, arrays, ground, failed), features=counted)
 
 
-def _sampled(task: BlockTask, cube: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Rows (pixel, feature) of every so-many-th pixel, counted in the tile: blocks do not matter."""
-    top, left = (-offset % SAMPLE_STEP for offset in task.offset)
-    return cube[:, top::SAMPLE_STEP, left::SAMPLE_STEP].reshape(len(cube), -1).T
+def _sampled(task: BlockTask, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which pixels are every so-many-th, counted in the tile: blocks do not matter."""
+    down, right = task.offset
+    found: NDArray[np.bool_] = ((rows + down) % SAMPLE_STEP == 0) & ((columns + right) % SAMPLE_STEP == 0)
+    return found
 
 
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     """The features themselves over one block; NaN outside the area and the mask."""
-    stack = _load(task, [spec])
-    cube = stack.features(spec, task.until)
-    ground = ~(_outside(task) | _masked(task))
-    failed = ground & stack.lost & np.isnan(cube).any(axis=0)
-    cube[:, ~ground] = np.nan
+    ground = _unmapped(task) == product.MAPPED
+    part = _window(ground)
+    stack = _load(task, [spec], part)
+    cube = np.full((len(spec.names), *ground.shape), np.nan, np.float32)
+    failed = np.zeros(stack.geobox.shape.yx, np.bool_)
+    strips = Strips(stack, ground[part])
+    for at in strips:
+        made = strips.features(at, spec, task.until)
+        rows, columns = np.divmod(at, failed.shape[1])
+        cube[:, rows + part[0].start, columns + part[1].start] = made
+        failed.reshape(-1)[at] = stack.lost.reshape(-1)[at] & np.isnan(made).any(axis=0)
     return _result(stack, {"features": cube}, ground, failed)
 
 
@@ -118,26 +144,87 @@ def _result(
     return BlockResult(arrays, stack.reads, tuple(stack.losses), *counts, tuple(stack.ledger))
 
 
-def _load(task: BlockTask, specs: Sequence[FeatureSpec]) -> Stack:
+def _load(task: BlockTask, specs: Sequence[FeatureSpec], part: tuple[slice, slice]) -> Stack:
+    """The stack of a part of the block; without scenes where nothing of the block is mapped."""
     bands = ordered(band for spec in specs for band in spec.bands)
+    geobox = task.geobox[part]
     with stage("load"):
-        return load(task.scenes, task.geobox, bands, task.dilate_m, task.name, task.layers)
+        if not geobox.shape.x:
+            return Stack(geobox, {}, {}, np.zeros(geobox.shape.yx, np.int16))
+        return load(task.scenes, geobox, bands, task.dilate_m, task.name, task.layers, task.how)
+
+
+def _window(ground: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """The part of a block that holds all ground, in whole internal tiles of the images: no others are decoded."""
+    edges = []
+    for axis in (1, 0):
+        found = np.flatnonzero(ground.any(axis=axis))
+        first, last = (found[0], found[-1]) if found.size else (0, -1)
+        edges.append(
+            slice(
+                first // TILE_PX * TILE_PX, min(-(-(last + 1) // TILE_PX) * TILE_PX, ground.shape[1 - axis])
+            )
+        )
+    return edges[0], edges[1]
+
+
+def _blank(bundle: ModelBundle, reason: NDArray[np.int16]) -> NDArray[np.int16]:
+    """The product of a block where nothing is mapped yet."""
+    count = len(product.bands_of(bundle.target))
+    stored = np.full((count, *reason.shape), product.NODATA, np.int16)
+    stored[-1] = reason
+    return stored
+
+
+def _mapped(
+    stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32], at: NDArray[np.intp]
+) -> NDArray[np.int16]:
+    """Stored int16 (band, pixel) of the pixels ``at`` of the ground, with features ``cube`` (feature, pixel)."""
+    reason = _judged(stack, bundle, cube, at)
+    mapped = reason == product.MAPPED
+    bands = product.bands_of(bundle.target)
+    stored = np.full((len(bands), len(at)), product.NODATA, np.int16)
+    layers = bundle.predict_rows(cube.T if mapped.all() else cube.T[mapped])
+    stored[:-2, mapped] = product.encode(layers, bands[:-2])
+    stored[-2:] = stack.clear_dates.reshape(-1)[at], reason
+    return stored
+
+
+def _judged(
+    stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32], at: NDArray[np.intp]
+) -> NDArray[np.int16]:
+    """Reason code of the pixels ``at`` of the ground, with features ``cube`` (feature, pixel).
+
+    The first that holds of: failed (not mapped, and a read was lost there), no clear date, and unknown
+    ground: seen, but without a feature that the model cannot do without.
+    """
+    clear = stack.clear_dates.reshape(-1)[at] > 0
+    known = bundle.known(cube.T) & clear
+    if known.all():
+        return np.full(len(at), product.MAPPED, np.int16)
+    unseen = ~clear | np.isnan(cube).all(axis=0)
+    reason = np.where(unseen, product.NO_CLEAR_DATE, product.UNKNOWN_GROUND)
+    reason = np.where(stack.lost.reshape(-1)[at], product.FAILED, reason)
+    return np.where(known, product.MAPPED, reason).astype(np.int16)
 
 
 def reasons(
     task: BlockTask, stack: Stack, bundle: ModelBundle, cube: NDArray[np.float32]
 ) -> NDArray[np.int16]:
-    """Reason code of each pixel, (y, x).
+    """Reason code of each pixel of the block, (y, x), with the features ``cube`` (feature, y, x) of all.
 
-    The first that holds of: outside, masked, failed (not mapped, and a read was lost there), no clear
-    date, and unknown ground: seen, but without a feature that the model cannot do without.
+    Outside and masked come first, then what the pixel itself says.
     """
-    unseen = (stack.clear_dates == 0) | np.isnan(cube).all(axis=0)
-    known = bundle.known(cube.reshape(len(cube), -1).T).reshape(cube.shape[1:]) & ~unseen
-    reason = np.where(unseen, product.NO_CLEAR_DATE, product.UNKNOWN_GROUND)
-    reason = np.where(stack.lost, product.FAILED, reason)
-    reason = np.where(known, product.MAPPED, reason)
-    reason = np.where(_masked(task), product.MASKED, reason)
+    reason = _unmapped(task)
+    ground = np.flatnonzero(reason == product.MAPPED)
+    pixels = cube.reshape(len(cube), -1)[:, ground]
+    reason.reshape(-1)[ground] = _judged(stack, bundle, pixels, ground)
+    return reason
+
+
+def _unmapped(task: BlockTask) -> NDArray[np.int16]:
+    """``OUTSIDE`` or ``MASKED``, and ``MAPPED`` for the ground that is to be mapped, (y, x)."""
+    reason = np.where(_masked(task), product.MASKED, product.MAPPED)
     return np.where(_outside(task), product.OUTSIDE, reason).astype(np.int16)
 
 

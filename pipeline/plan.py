@@ -23,6 +23,7 @@ from pipeline.product import Product, ProductId
 from pipeline.raster import LayerFile
 from pipeline.scenes import Scenes
 from pipeline.season import Season
+from pipeline.sensors import How
 from pipeline.work import PROCESS_BYTES, Work, of_block, of_products, peak_bytes, total
 
 
@@ -142,6 +143,7 @@ def product_settings(config: Config, season: Season) -> dict[str, Any]:
         "algorithm": product.ALGORITHM,
         "season": [season.name, str(season.start), str(season.end)],
         "clouds": config.clouds.model_dump(mode="json"),
+        **({"speckle": config.speckle.model_dump(mode="json")} if config.speckle else {}),
         "mask": [sha256(mask.path), list(mask.classes), mask.version] if mask else None,
     }
 
@@ -186,7 +188,9 @@ def block_tasks(
     """The blocks of a tile with just the scenes that each meets, neighbours one after another."""
     mask = config.region.mask
     own = MaskFile(str(mask.path), mask.classes) if mask else None
-    return tile_tasks(tile, here, config.region.grid.block_px, config.clouds.dilate_m, season, own, layers)
+    return tile_tasks(
+        tile, here, config.region.grid.block_px, config.clouds.dilate_m, season, own, layers, config.how
+    )
 
 
 def tile_tasks(
@@ -197,6 +201,7 @@ def tile_tasks(
     season: Season,
     mask: MaskFile | None,
     layers: Sequence[LayerFile] = (),
+    how: How = How(),  # noqa: B008 - a frozen value
     targets: tuple[str, ...] = (),
 ) -> tuple[BlockTask, ...]:
     """``block_tasks`` from plain values."""
@@ -216,6 +221,7 @@ def tile_tasks(
                 season.end,
                 mask,
                 tuple(layers),
+                how,
                 targets,
             )
         )

@@ -21,7 +21,7 @@ from pipeline.season import Season
 NODATA = -32768
 PROBABILITY_STEP = 0.0001
 #: Raised when the same inputs would give other bytes than before.
-ALGORITHM = "4"
+ALGORITHM = "5"
 
 #: Why a pixel is not mapped; code -> name. 0 is mapped.
 REASONS = {0: "mapped", 1: "outside", 2: "masked", 3: "no_clear_date", 4: "unknown_ground", 5: "failed"}

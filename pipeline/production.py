@@ -23,6 +23,7 @@ from pipeline import (
     ledger,
     looks,
     losses,
+    radarsteps,
     version,
 )
 from pipeline.config import Config
@@ -74,6 +75,7 @@ def _map(
     work = work_folder(store.path, store.region)
     verdicts = work / "looks" / f"{season.slug}.json"
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
+    radarsteps.report(found, config.region.geometry, client, _radar_steps(work, season))
     own = layers.prepare(config, found, [b.spec for b in bundles], work)
     plans = plan(config, season, found, bundles, own)
     _keep(config, found, bundles, plans, own, Vault(store.path))
@@ -174,7 +176,11 @@ def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
     if path.is_file():
         scenes = Scenes.read(path)
         told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
-    return told
+    return told | {"radar_steps": radarsteps.read(_radar_steps(work, season))}
+
+
+def _radar_steps(work: Path, season: Season) -> Path:
+    return work / "looks" / f"{season.slug}-radar.json"
 
 
 def publish(config: Config, season: Season, store: Store) -> Release:

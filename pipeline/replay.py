@@ -22,6 +22,7 @@ from pipeline.product import Product, ProductId, TileWriter
 from pipeline.provenance import Vault
 from pipeline.raster import LayerFile
 from pipeline.season import Season
+from pipeline.sensors import How
 from pipeline.stack import Loss
 
 
@@ -97,7 +98,7 @@ def _make(recipe: dict[str, Any], vault: Vault, client: Client, scratch: Path) -
     ]
     tasks = tile_tasks(
         tile, found.kept, setup["block_px"], settings["clouds"]["dilate_m"], made.season, own,
-        layers, (bundle.target.name,),
+        layers, _how(settings), (bundle.target.name,),
     )  # fmt: skip
     with scratch_folder(scratch) as folder:
         writer = TileWriter(made, folder / "scratch.tif")
@@ -110,6 +111,11 @@ def _make(recipe: dict[str, Any], vault: Vault, client: Client, scratch: Path) -
         cog = folder / f"{made.id.name}.tif"
         writer.finish(cog)
         return sha256(cog), lost
+
+
+def _how(settings: dict[str, Any]) -> How:
+    percent, speckle = settings["clouds"]["probability_percent"], settings.get("speckle")
+    return How(percent, speckle["radius_px"], speckle["looks"]) if speckle else How(percent)
 
 
 def _product(recipe: dict[str, Any], tile: Tile, bundle: ModelBundle) -> Product:

@@ -14,6 +14,7 @@ from pipeline.grid import lonlat_box
 from pipeline.mapping import BlockTask
 from pipeline.scenes import Scene
 from pipeline.sensors import SENSORS
+from pipeline.strips import STRIP_PIXELS
 
 #: Bands of Sentinel-2 whose pixels are 10 m wide; the others' are 20 m.
 _FINE = {"blue", "green", "red", "nir"}
@@ -107,8 +108,8 @@ def _share(scene: Scene, outline: BaseGeometry) -> float:
 def peak_bytes(task: BlockTask, specs: Sequence[FeatureSpec], layers: int) -> float:
     """Memory that mapping a block may take at its peak, beside ``PROCESS_BYTES``.
 
-    The stack of all dates, one read on its way, the features of the largest model, the layers as they
-    are predicted, and what is stored of every target.
+    The stack of all dates, one read on its way, what is stored of every target and once more while it is
+    written, and a strip: its pixels, features, scores and layers.
     """
     px = task.geobox.shape.x * task.geobox.shape.y
     stack = 0.0
@@ -118,5 +119,5 @@ def peak_bytes(task: BlockTask, specs: Sequence[FeatureSpec], layers: int) -> fl
             stack += 4 * len(bands) + 12
         else:
             stack += dates * (_NUMBER[sensor] * len(bands) + (0.5 if sensor == OPTICAL else 0))
-    cube = 4 * max((len(spec.names) for spec in specs), default=0)
-    return float(px * (stack + 2 * cube + 12 + 10 * layers))
+    strip = stack + 12 * max((len(spec.names) for spec in specs), default=0) + 100 * layers
+    return float(px * (stack + 20 + 4 * layers) + STRIP_PIXELS * strip)

@@ -164,7 +164,7 @@ def train(
 @_config
 @_target
 @click.option("--samples", "table", type=_PATH, required=True, help="Table made by `phusa samples`.")
-@click.option("--out", type=_PATH, help="Folder for evaluation.json and scores.csv.")
+@click.option("--out", type=_PATH, help="Folder for evaluation.json, metrics.json and the tables of plots.")
 @click.option("--bundle", type=_PATH, help="Trained model to judge; trained anew from the samples if absent.")
 @_scheduler
 @command
@@ -181,7 +181,10 @@ def evaluate(
     result = {"target": target, "bundle": model.digest, **scores}
     if out:
         write_aside(out / "evaluation.json", json_text(result))
+        write_aside(out / "metrics.json", json_text(learning.metrics(scores)))
         write_aside(out / "scores.csv", learning.score_table(scores))
+        for name, text in learning.plots(model, rows).items():
+            write_aside(out / name, text)
         result["out"] = str((out / "evaluation.json").resolve())
     return result
 

@@ -422,6 +422,26 @@ def test_class_scores_by_hand() -> None:
     assert told["mapped_percent"] == 80
 
 
+def test_reliability_and_applicability_are_held_against_the_truth() -> None:
+    truth = np.array([[1.0, 5, 9, 9]])
+    layers = {
+        "estimate": np.array([[1.0, 5, 9, 1]]), "lower": np.array([[0.5, 4, 8, 0.5]]),
+        "upper": np.array([[2.0, 6, 10, 2]]), "p4": np.array([[0.05, 0.95, 0.95, 0.05]]),
+        "p8": np.array([[0.0, 0.0, 1.0, 1.0]]), "applicability": np.array([[1.0, 1, 1, 0]]),
+        "reason": np.zeros((1, 4)),
+    }  # fmt: skip
+    told = scores.judge(theme("salinity"), layers, truth)
+    inside, outside = told["applicability"]["inside"], told["applicability"]["outside"]
+    assert inside == {"percent": 75, "coverage": 1, "rmse": 0}
+    assert (outside["percent"], outside["coverage"]) == (25, 0)
+    assert outside["rmse"] == pytest.approx(np.log(9))
+    assert told["reliability"]["p4"] == [
+        {"predicted": pytest.approx(0.05), "observed": 0.5, "pixels": 2},
+        {"predicted": pytest.approx(0.95), "observed": 1, "pixels": 2},
+    ]
+    assert [p["observed"] for p in told["reliability"]["p8"]] == [0, 1]
+
+
 # --- the command -------------------------------------------------------------------------------
 
 QUICK = "seed: {seed}\nsize_px: 160\nsites: 120\nreference_sites: 40\noptical_dates: 5\nradar_dates: 2\nquick: true\n"
