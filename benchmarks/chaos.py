@@ -53,7 +53,7 @@ ENVIRONMENT = os.environ | {
     "PYTHONPATH": str(ROOT),
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "15s",
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "15s",
+    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": "60s",
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "10",
 }
 
@@ -136,17 +136,25 @@ class Cluster:
     """What a worker's command begins with: how it enters its namespace."""
     port: int = 0
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    done: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         with socket.socket() as s:
             s.bind((self.host, 0))
             self.port = s.getsockname()[1]
+        self._mend()
+        self.keeper = threading.Thread(target=self._keep, daemon=True)
+        self.keeper.start()
+
+    def _keep(self) -> None:
+        while not self.done.wait(0.5):
+            self._mend()
 
     @property
     def address(self) -> str:
         return f"tcp://{self.host}:{self.port}"
 
-    def mend(self) -> None:
+    def _mend(self) -> None:
         """Start what does not run."""
         scheduler = [
             "-m",
@@ -181,6 +189,8 @@ class Cluster:
         sys.exit("the scheduler does not come up")
 
     def close(self) -> None:
+        self.done.set()
+        self.keeper.join()
         for process in self.processes.values():
             process.kill()
             process.wait()
@@ -235,7 +245,6 @@ def one_round(
     shutil.rmtree(land.store, ignore_errors=True)
     number = 0
     while True:
-        cluster.mend()
         driver = Driver(land, cluster.address, number)
         number += 1
         victim = "nobody" if sum(tally.kills.values()) >= kills else rng.choice(
@@ -253,8 +262,6 @@ def one_round(
             target.wait()
             tally.kills[victim] += 1
             tally.visible += half_visible(land)
-            if "worker" in victim:
-                cluster.mend()
             done = driver.ended(600)
         if not done:
             sys.exit("a driver hangs")
@@ -343,7 +350,6 @@ def links_drop(land: Land, reference: dict[str, str], rng: random.Random) -> Non
             drops, codes = 0, []
             try:
                 for number in range(8):
-                    cluster.mend()
                     driver = Driver(land, cluster.address, 900 + number)
                     while not driver.ended(0.1):
                         if drops < 2 and "map: " in driver.told.read_text():
@@ -415,7 +421,6 @@ def main() -> None:
 
 def undisturbed(land: Land, cluster: Cluster) -> tuple[float, float]:
     """Seconds that a whole run takes, and those of them after the last block."""
-    cluster.mend()
     shutil.rmtree(land.store, ignore_errors=True)
     begun, driver = time.monotonic(), Driver(land, cluster.address, 999)
     while not driver.all_mapped and driver.process.poll() is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +15,28 @@ UNSEEN = (0, 1)
 #: Last of ESA's classes; what is above is no class, so nothing is known of it.
 LAST = 11
 
-#: By code: looking up is ten times as fast as comparing.
-_CLOUDY = np.isin(np.arange(256), CLOUDY)
-_SEEN = ~np.isin(np.arange(256), UNSEEN) & (np.arange(256) <= LAST)
 
-
-def clear(scl: NDArray[np.uint8], radius: int) -> NDArray[np.bool_]:
+def clear(scl: NDArray[np.uint8], radius: int, also: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """True where the ground is seen.
 
-    ``scl`` (y, x) holds ESA's classes; cloud and shadow are grown by a disk of ``radius`` pixels.
+    ``scl`` (y, x) holds ESA's classes; cloud and shadow are grown by a disk of ``radius`` pixels, and so
+    is what another opinion calls cloud (``also``).
     Water (6) stays clear: flooded rice is class 6. Callers pass a halo of ``radius`` and cut it off.
     """
-    cloudy = _CLOUDY[scl]
+    cloudy = _among(scl, CLOUDY)
+    if also is not None:
+        cloudy |= also
     if radius > 0 and cloudy.any():
-        return np.asarray(_SEEN[scl] & ~grow(cloudy, radius), np.bool_)
-    return np.asarray(_SEEN[scl] & ~cloudy, np.bool_)
+        cloudy = grow(cloudy, radius)
+    return ~(cloudy | _among(scl, UNSEEN) | (scl > LAST))
+
+
+def _among(scl: NDArray[np.uint8], codes: Sequence[int]) -> NDArray[np.bool_]:
+    """Comparing with one code after another takes a tenth of np.isin's time."""
+    found: NDArray[np.bool_] = scl == codes[0]
+    for code in codes[1:]:
+        found |= scl == code
+    return found
 
 
 def grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:

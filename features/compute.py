@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from features import kernel, sar
-from features.bands import BANDS, LAYERS, OPTICAL
+from features.bands import BANDS, OPTICAL, has_time, sensor_of
 from features.formula import parse
 from features.indices import INDICES, Index
 from features.spec import FeatureSpec, formula_of
@@ -139,17 +139,17 @@ def cube(
         raise ValueError(f"stack lacks band(s) {missing}; it has {sorted(arrays)}")
     dates = _along_time(arrays, spec, "time")
     orbits = _along_time(arrays, spec, "orbit")
-    core = [[] if b in LAYERS else [f"time_{BANDS[b]}"] for b in spec.bands]
+    core = [[f"time_{BANDS[b]}"] if has_time(b) else [] for b in spec.bands]
     inputs = [
-        arrays[b]
-        if b in LAYERS
-        else arrays[b].drop_vars(["time", "orbit"], errors="ignore").rename(time=f"time_{BANDS[b]}")
+        arrays[b].drop_vars(["time", "orbit"], errors="ignore").rename(time=f"time_{BANDS[b]}")
+        if has_time(b)
+        else arrays[b]
         for b in spec.bands
     ]
 
     def run(*parts: NDArray[Any]) -> NDArray[np.float32]:
         # apply_ufunc puts the core dimension last; kernels want dates first and contiguous.
-        ready = [p if b in LAYERS else np.moveaxis(p, -1, 0) for b, p in zip(spec.bands, parts, strict=True)]
+        ready = [np.moveaxis(p, -1, 0) if has_time(b) else p for b, p in zip(spec.bands, parts, strict=True)]
         made = block(dict(zip(spec.bands, ready, strict=True)), spec, None, dates, orbits, until)
         return np.moveaxis(made, 0, -1)
 
@@ -169,7 +169,7 @@ def cube(
 def _along_time(arrays: Mapping[str, xr.DataArray], spec: FeatureSpec, name: str) -> dict[str, NDArray[Any]]:
     """Sensor -> the coordinate ``name`` of its bands, where they have it along time."""
     return {
-        BANDS[b]: arrays[b][name].values
+        sensor_of(b): arrays[b][name].values
         for b in spec.bands
         if name in arrays[b].coords and arrays[b][name].dims == ("time",)
     }
@@ -179,7 +179,7 @@ def _check_dates(
     stack: Stack, spec: FeatureSpec, given: Mapping[str, NDArray[Any]], what: str
 ) -> dict[str, NDArray[Any]]:
     """What is ``given`` for the sensors of ``spec``, one entry a date."""
-    lengths = {BANDS[b]: len(stack[b]) for b in spec.bands if b not in LAYERS}
+    lengths = {BANDS[b]: len(stack[b]) for b in spec.bands if has_time(b)}
     found = {sensor: np.asarray(values) for sensor, values in given.items() if sensor in lengths}
     for sensor, values in found.items():
         kind = "M" if what == "dates" else "iu"
@@ -206,11 +206,11 @@ def _check(stack: Stack, spec: FeatureSpec) -> tuple[int, int]:
         raise ValueError(f"stack lacks band(s) {missing}; it has {sorted(stack)}")
     first: dict[str, tuple[str, tuple[int, ...]]] = {}
     for band in spec.bands:
-        array, sensor = stack[band], BANDS[band]
+        array, sensor = stack[band], sensor_of(band)
         wanted = np.dtype(np.uint16 if sensor == OPTICAL else np.float32)
         if array.dtype != wanted:
             raise ValueError(f"band {band!r} is {array.dtype}; expected {wanted}")
-        dimensions = 2 if band in LAYERS else 3
+        dimensions = 3 if has_time(band) else 2
         if array.ndim != dimensions:
             raise ValueError(f"band {band!r} has {array.ndim} axes; expected {dimensions}")
         other, shape = first.setdefault(sensor, (band, array.shape))

@@ -6,18 +6,18 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from features import temporal
-from features.bands import BANDS, LAYERS
+from features.bands import BANDS, LAYERS, REGION, REGION_LAYERS, has_time
 from features.formula import Formula, FormulaError, Rule, parse, rule
 from features.indices import ALIASES, INDICES, Index
 from features.temporal import Statistic
 
-_WINDOW_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_WINDOW_NAME = _LAYER_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Feature:
     @cached_property
     def parsed(self) -> Formula:
         """The checked formula. Raises FormulaError."""
+        if self.statistic is None and self.formula not in BANDS:
+            return _region_layer(self.formula)
         return parse(self.formula)
 
     @cached_property
@@ -70,7 +72,7 @@ class Feature:
 
     def check(self) -> None:
         """Raises ValueError where the parts do not fit each other."""
-        layer = self.parsed.bands[0] in LAYERS
+        layer = not has_time(self.parsed.bands[0])
         if layer != (self.statistic is None):
             raise ValueError(f"feature {self.name!r} needs {'no' if layer else 'a'} statistic")
         if layer:
@@ -112,14 +114,17 @@ class FeatureSpec:
         names: Iterable[str],
         indices: Mapping[str, Index] = INDICES,
         windows: Mapping[str, str] | None = None,
+        layers: Iterable[str] = (),
     ) -> FeatureSpec:
         """Spec from names ``<index or band>_<statistic>``, or the same ``@<window>``, or bare layer names.
 
-        ``windows`` maps names to rule text, such as ``{"bare": "ndvi < 0.3 and mndwi < 0"}``.
+        ``windows`` maps names to rule text, such as ``{"bare": "ndvi < 0.3 and mndwi < 0"}``; ``layers``
+        names rasters of the region's own.
         Raises ValueError naming the unknown part and what is known.
         """
         rules = {name: _window(name, text, indices) for name, text in (windows or {}).items()}
-        return cls(tuple(_feature(name, indices, rules) for name in names))
+        timeless = {*LAYERS, *REGION_LAYERS, *layers}
+        return cls(tuple(_feature(name, indices, rules, timeless) for name in names))
 
     @classmethod
     def from_json(cls, text: str) -> FeatureSpec:
@@ -143,9 +148,9 @@ class FeatureSpec:
 
     @cached_property
     def bands(self) -> tuple[str, ...]:
-        """Bands needed, in canonical order."""
+        """Bands needed, in canonical order, then the region's layers."""
         used = {band for feature in self.features for band in feature.bands}
-        return tuple(band for band in BANDS if band in used)
+        return ordered(used)
 
     @cached_property
     def digest(self) -> str:
@@ -168,8 +173,22 @@ def _window(name: str, text: str, indices: Mapping[str, Index]) -> str:
         raise ValueError(f"window {name!r}: {error}") from None
 
 
-def _feature(name: str, indices: Mapping[str, Index], windows: Mapping[str, str]) -> Feature:
-    if name in LAYERS:
+def ordered(bands: Iterable[str]) -> tuple[str, ...]:
+    """Bands in canonical order, then layers of a region by name."""
+    used = set(bands)
+    return (*(band for band in BANDS if band in used), *sorted(used.difference(BANDS)))
+
+
+def _region_layer(name: str) -> Formula:
+    if not _LAYER_NAME.fullmatch(name):
+        raise FormulaError(f"layer {name!r}: expected a name of lower-case letters, digits and _")
+    return Formula(name, (name,), REGION)
+
+
+def _feature(
+    name: str, indices: Mapping[str, Index], windows: Mapping[str, str], timeless: Collection[str]
+) -> Feature:
+    if name in timeless:
         return Feature(name, name, None)
     whole, at, window = name.partition("@")
     if at and window not in windows:
@@ -177,7 +196,7 @@ def _feature(name: str, indices: Mapping[str, Index], windows: Mapping[str, str]
         raise ValueError(f"unknown window {window!r} in feature {name!r}; known: {known}")
     subject, underscore, statistic = whole.rpartition("_")
     if not underscore:
-        layers = ", ".join(sorted(LAYERS))
+        layers = ", ".join(sorted(timeless))
         raise ValueError(
             f"unknown feature {name!r}; expected <index or band>_<statistic>, such as ndvi_p50, "
             f"or a layer without time ({layers})"

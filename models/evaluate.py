@@ -42,6 +42,8 @@ def cross_validate(table: SampleTable, target: Target, places: Vector | None = N
         found["matched"] = best | {"answers": "error over the mapped area, if ground is alike"}
         where = folds.on_globe(table.frame.lon, table.frame.lat)
         found |= clustering_report(knndm.clustering(where, places, folds.sites(table)))
+    if (seasons := left_out_seasons(table, target)) is not None:
+        found["season"] = seasons
     main = "accuracy" if target.kind == "class" else "rmse"
     sign = 1 if target.kind == "class" else -1
     return found | {
@@ -110,6 +112,42 @@ def left_out(
         if isinstance(left, leftout.LeftOutQuantity):
             found.loc[test, "pit"] = left.pit(fit, test)
     return found
+
+
+def left_out_seasons(table: SampleTable, target: Target) -> dict[str, Any] | None:
+    """Scores where each season in turn is new, and so is its ground; None of a single season.
+
+    A site never lies on both sides; where that leaves nothing to train on, sites are dealt into the folds'
+    number of parts, and a season is left out part by part (Meyer et al. 2018).
+    """
+    season: NDArray[Any] = np.array(table.frame.season.astype(str))
+    names = sorted(set(season))
+    if len(names) < 2:
+        return None
+    site = folds.sites(table)
+    try:
+        splits = list(folds.LeaveOut(season).split(season, groups=site))
+    except ValueError:
+        parts = min(target.folds.count, len(np.unique(site)))
+        if parts < 2:
+            return None
+        splits = list(folds.LeaveOut(season, parts, target.folds.seed).split(season, groups=site))
+    rows = left_out(table, target, splits, search.nested(table, target, splits))
+    layers = {name: rows[name].to_numpy() for name in target.layers if name in rows}
+    by_season = {name: part(table, target, layers, np.flatnonzero(season == name)) for name in names}
+    return score(table, target, layers) | {
+        "answers": "error in a season that gave no training sample",
+        "seasons": by_season,
+    }
+
+
+def part(
+    table: SampleTable, target: Target, layers: dict[str, NDArray[np.float32]], rows: NDArray[np.intp]
+) -> dict[str, Any] | None:
+    """Scores of some rows; None where none of them could be judged."""
+    if not len(rows) or np.isnan(layers[target.layers[0]][rows]).all():
+        return None
+    return score(table.take(rows), target, {name: v[rows] for name, v in layers.items()})
 
 
 def on_reference(bundle: ModelBundle, table: SampleTable) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models import baselines, evaluate, folds, leftout, paired, search
+from models import baselines, evaluate, leftout, paired, search
 from models.bundle import ModelBundle
 from models.folds import Folds
 from models.leftout import LeftOutClasses
@@ -51,7 +51,7 @@ def judge(bundle: ModelBundle, table: SampleTable) -> Judged:
         "baselines": beside(table, target, splits, recipes),
         "applicability": _by_applicability(table, target, layers, rows["inside"].to_numpy()),
     }
-    season = left_out_seasons(table, target)
+    season = evaluate.left_out_seasons(table, target)
     return Judged(scores | ({"season": season} if season else {}), rows)
 
 
@@ -106,33 +106,6 @@ def error(loss: Vector, target: Target) -> float:
     return float(np.sqrt(loss.mean()) if target.kind == "regression" else loss.mean())
 
 
-def left_out_seasons(table: SampleTable, target: Target) -> dict[str, Any] | None:
-    """Scores where each season in turn is new, and so is its ground; None of a single season.
-
-    A site never lies on both sides; where that leaves nothing to train on, sites are dealt into the folds'
-    number of parts, and a season is left out part by part (Meyer et al. 2018).
-    """
-    season: NDArray[Any] = np.array(table.frame.season.astype(str))
-    names = sorted(set(season))
-    if len(names) < 2:
-        return None
-    site = folds.sites(table)
-    try:
-        splits = list(folds.LeaveOut(season).split(season, groups=site))
-    except ValueError:
-        parts = min(target.folds.count, len(np.unique(site)))
-        if parts < 2:
-            return None
-        splits = list(folds.LeaveOut(season, parts, target.folds.seed).split(season, groups=site))
-    rows = evaluate.left_out(table, target, splits, search.nested(table, target, splits))
-    layers = {name: rows[name].to_numpy() for name in target.layers if name in rows}
-    by_season = {name: _part(table, target, layers, np.flatnonzero(season == name)) for name in names}
-    return evaluate.score(table, target, layers) | {
-        "answers": "error in a season that gave no training sample",
-        "seasons": by_season,
-    }
-
-
 def _inside(bundle: ModelBundle, table: SampleTable, splits: Folds) -> Vector:
     """1 where a row lies inside the area of applicability of the rows of other folds, else 0 (row,)."""
     around = bundle.applicability
@@ -155,16 +128,7 @@ def _by_applicability(
     """Scores of the rows inside and outside the area of applicability; None where there is none."""
     keys = ("n", "coverage", "coverage_interval", "rmse", "accuracy", "brier", "interval")
     parts = {
-        name: _part(table, target, layers, np.flatnonzero(inside == wanted))
+        name: evaluate.part(table, target, layers, np.flatnonzero(inside == wanted))
         for name, wanted in (("inside", 1), ("outside", 0))
     }
     return {name: part and {k: part[k] for k in keys if k in part} for name, part in parts.items()}
-
-
-def _part(
-    table: SampleTable, target: Target, layers: dict[str, NDArray[np.float32]], rows: NDArray[np.intp]
-) -> dict[str, Any] | None:
-    """Scores of some rows; None where none of them could be judged."""
-    if not len(rows) or np.isnan(layers[target.layers[0]][rows]).all():
-        return None
-    return evaluate.score(table.take(rows), target, {name: v[rows] for name, v in layers.items()})

@@ -27,7 +27,7 @@ from pydantic import (
 from rasterio.errors import RasterioError
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
+from features.bands import BANDS, DEM, RADAR, REGION_LAYERS
 from features.indices import INDICES
 from features.spec import FeatureSpec
 from models.samples import PLACE_COLUMNS
@@ -40,7 +40,7 @@ from pipeline.ownindices import Name, OwnIndex, named
 from pipeline.prices import Prices
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
-from pipeline.sensors import SensorName
+from pipeline.sensors import How, SensorName
 from pipeline.stores.settings import FolderSettings, PostgisSettings, usable
 
 PROVIDERS_FILE = Path(__file__).resolve().parents[1] / "configs" / "providers.yaml"
@@ -230,6 +230,11 @@ class SourceSettings(Settings):
             raise ValueError(f"convention {self.provider.convention} has no collection of {self.sensor}")
         if self.fallback and not self.fallback.collections_of(self.sensor):
             raise ValueError(f"fallback: convention {self.fallback.convention} has no {self.sensor}")
+        if self.sensor == RADAR and self.fallback and self.fallback.convention != self.provider.convention:
+            raise ValueError(
+                f"fallback: {self.fallback.convention} makes {self.sensor} otherwise than "
+                f"{self.provider.convention}; one product a model, never mixed"
+            )
         return self
 
 
@@ -238,6 +243,17 @@ class CloudSettings(Settings):
 
     dilate_m: float = Field(60, ge=0, le=2000)
     """Cloud and shadow are grown by this radius."""
+    probability_percent: float = Field(65, gt=0, le=101)
+    """Pixels of at least this cloud probability are cloud too, where the provider has one; 101: never."""
+
+
+class SpeckleSettings(Settings):
+    """How Sentinel-1's speckle is smoothed."""
+
+    filter: Literal["lee"]
+    radius_px: int = Field(3, ge=1, le=15)
+    looks: float = Field(4.4, gt=0)
+    """Equivalent number of looks: 4.4 of interferometric wide swaths in high resolution."""
 
 
 def _day(value: Any) -> Any:
@@ -246,6 +262,46 @@ def _day(value: Any) -> Any:
     if not isinstance(day, dt.date) or not 1970 <= day.year <= 2200:
         raise ValueError("expected a day such as 2025-04-30, from 1970 to 2200")
     return day
+
+
+class Layer(Settings):
+    """A raster of the region's own: its name is a feature."""
+
+    path: ExistingFile
+    kind: Literal["class", "value"]
+    """Classes keep their codes (nearest pixel); values are interpolated (bilinear)."""
+
+    @field_validator("path")
+    @classmethod
+    def _geotiff(cls, path: Path) -> Path:
+        try:
+            with rasterio.open(path, driver="GTiff") as file:
+                if file.crs is None:
+                    raise ValueError(f"{path.name} has no coordinate reference system")
+        except RasterioError as error:
+            raise ValueError(f"{path.name} cannot be read as a GeoTIFF: {error}") from None
+        return path
+
+
+def _places(path: Path) -> Path:
+    """A raster or vector file that distances are taken to."""
+    if path.suffix.lower() not in (".geojson", ".json", ".gpkg", ".tif", ".tiff"):
+        raise ValueError(f"{path.name} is not .geojson, .gpkg or .tif")
+    return path
+
+
+class TerrainSettings(Settings):
+    """How the layers are made that need ground far from a pixel."""
+
+    channels: Annotated[ExistingFile, AfterValidator(_places)] | None = None
+    """Rivers and canals: vectors, or a raster whose pixels above 0 are channels."""
+    channels_km2: float = Field(1, gt=0)
+    """Without ``channels``: a channel begins where this area drains through a pixel."""
+    coast: Annotated[ExistingFile, AfterValidator(_places)] | None = None
+    """The coast: lines, the edges of polygons, or a raster whose pixels above 0 are sea."""
+    collar_km: float = Field(5, ge=0, le=100)
+    """Ground around the area that takes part."""
+    resolution_m: float = Field(30, ge=10, le=1000)
 
 
 class SeasonSettings(Settings):
@@ -308,7 +364,17 @@ def _spec(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
         raise ValueError("expected a list of feature names, such as [ndvi_p50, vv_mean]")
     known = {**INDICES, **named(info.data["indices"])}
-    return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}))
+    layers = info.data.get("layers", {})
+    return FeatureSpec.parse(value, known, windows=info.data.get("windows", {}), layers=layers)
+
+
+def _layer_name(name: str) -> str:
+    if name in {*BANDS, *REGION_LAYERS, *INDICES}:
+        raise ValueError(f"{name!r} is taken; expected another name")
+    return name
+
+
+LayerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$"), AfterValidator(_layer_name)]
 
 
 class ZoneSettings(Settings):
@@ -322,18 +388,26 @@ class ZoneSettings(Settings):
     """Range of the correlation of the maps' errors; as the models tell it if absent."""
 
 
+#: Distances that may be taken to a file, and its key of ``terrain``.
+_NAMED = {"distance_to_channels": "channels", "distance_to_coast": "coast"}
+
+
 class Config(Settings):
     """A region config."""
 
     region: Region
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     clouds: CloudSettings = CloudSettings()
+    speckle: SpeckleSettings | None = None
     max_loss_percent: float = Field(5, ge=0, le=100)
     seasons: dict[str, Season] = Field(min_length=1)
     indices: dict[Name, OwnIndex] = Field(default_factory=dict)
     """The region's own indices, usable in ``features`` beside the canon's."""
     windows: dict[str, str] = Field(default_factory=dict)
     """Name -> rule that a date must meet at a pixel, for features such as ``swir16_p50@bare``."""
+    layers: dict[LayerName, Layer] = Field(default_factory=dict)
+    """Name -> raster of the region's own, usable in ``features`` by its bare name."""
+    terrain: TerrainSettings = TerrainSettings()
     features: Annotated[FeatureSpec, BeforeValidator(_spec)]
     targets: tuple[Annotated[Target, BeforeValidator(_target)], ...] = ()
     samples: tuple[SampleFile, ...] = ()
@@ -372,11 +446,23 @@ class Config(Settings):
                 )
         return self
 
+    @property
+    def how(self) -> How:
+        """What is done to pixels as they are read."""
+        percent, lee = self.clouds.probability_percent, self.speckle
+        return How(percent, lee.radius_px, lee.looks) if lee else How(percent)
+
     def need(self, spec: FeatureSpec) -> None:
         """Raises ValueError where ``sources`` lack a sensor of ``spec``."""
         have = {s.sensor for s in self.sources}
         for feature in spec.features:
-            sensor = BANDS[feature.parsed.bands[0]]
+            name = feature.parsed.bands[0]
+            if name in self.layers or (name in _NAMED and getattr(self.terrain, _NAMED[name])):
+                continue
+            if name not in BANDS and name not in ("twi", "distance_to_channels"):
+                key = f"terrain.{_NAMED[name]}" if name in _NAMED else f"layers.{name}"
+                raise ValueError(f"feature {name} needs {key}, which the config does not name")
+            sensor = BANDS.get(name, DEM)
             if sensor not in have:
                 raise ValueError(
                     f"feature {feature.name} needs sensor {sensor}; sources have {', '.join(sorted(have))}"

@@ -126,6 +126,7 @@ def scene(record: Record, sensor: str, provider: Offering, locate: Callable[[str
         cloud_url=_second_opinion(assets, provider.convention, locate) if sensor == OPTICAL else "",
         s3_endpoint=provider.s3_endpoint,
         connections=provider.connections,
+        processor=_processor(p) if sensor == RADAR else "",
     )
 
 
@@ -175,6 +176,12 @@ def _assets(
         )
     found = {band: (key, locate(assets[key]["href"])) for band, key in keys.items() if key}
     return found
+
+
+def _processor(p: Record) -> str:
+    """Version of Sentinel-1's processor, as ``003.71``."""
+    value = _first(p, "processing:version", "s1:processor_version", "s1:ipf_version")
+    return str(value)[:40] if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _second_opinion(assets: Mapping[str, Record], convention: str, locate: Callable[[str], str]) -> str:

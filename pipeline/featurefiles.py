@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from features.spec import FeatureSpec
-from pipeline import looks, losses, mapping, runner
+from pipeline import layers, looks, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.drive import Progress
 from pipeline.errors import PhusaError
@@ -26,6 +26,7 @@ from pipeline.production import silent
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.stack import Loss
+from pipeline.stores import work_folder
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ def write(
     """
     spec = config.features
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client)
+    kept = work_folder(config.store.path, config.region.name) if config.store else None
+    own = layers.prepare(config, found, [spec], kept)
     with scratch_folder(out / ".scratch") as work:
         owner: dict[str, Path] = {}
         tasks: list[BlockTask] = []
@@ -57,7 +60,7 @@ def write(
             path = work / f"{tile.name}.tif"
             _new_features(path, tile.geobox, spec, any(s.simulated for s in found.kept))
             here = found.meeting(lonlat_box(tile.geobox))
-            for task in block_tasks(config, season, tile, here):
+            for task in block_tasks(config, season, tile, here, own):
                 owner[task.name] = path
                 tasks.append(task)
         reads = ground = failed = 0

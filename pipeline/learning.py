@@ -9,25 +9,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import shapely
 from distributed import Client
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
+from features.bands import DEM, REGION_LAYERS, sensor_of
 from features.spec import FeatureSpec
-from models import evaluate, train
+from models import card, evaluate, search, train
 from models.bundle import BundleError, ModelBundle
 from models.folds import on_globe
 from models.samples import SampleTable
 from models.targets import Target
-from pipeline import admission, catalog, looks, losses, sampling, sites
+from pipeline import admission, catalog, layers, looks, losses, sampling, sites
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.files import json_text, write_aside
 from pipeline.imports.land import Land
 from pipeline.imports.rules import Finding
+from pipeline.raster import LayerFile
 from pipeline.stack import Loss
+from pipeline.stores import work_folder
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def gather(
     spec = spec or config.features
     imports = [import_file(config, entry) for entry in files]
     accepted = _each_once(imports)
+    own = region_layers(config, spec)
     tables: list[SampleTable] = []
     lost: list[Loss] = []
     reads, simulated = 0, False
@@ -64,6 +68,8 @@ def gather(
             config.region.grid.resolution_m,
             config.clouds.dilate_m,
             config.season(name).end,
+            own,
+            config.how,
         )
         unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
         if sampled.table is not None:
@@ -109,9 +115,18 @@ def _seen(
     return found
 
 
+def region_layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
+    """The region's layers, the very files that its maps are made with."""
+    heights = [s for s in config.sources if s.sensor == DEM and set(spec.bands) & set(REGION_LAYERS)]
+    season = next(iter(config.seasons.values()))  # elevation has none
+    found = catalog.search(heights, season, config.region.geometry)
+    work = work_folder(config.store.path, config.region.name) if config.store else None
+    return layers.prepare(config, found, [spec], work)
+
+
 def _needed(config: Config, spec: FeatureSpec) -> list[Any]:
     """The sources whose bands the spec uses."""
-    sensors = {BANDS[band] for band in spec.bands}
+    sensors = {sensor_of(band) for band in spec.bands}
     return [s for s in config.sources if s.sensor in sensors]
 
 
@@ -202,6 +217,41 @@ def score_table(scores: dict[str, Any]) -> str:
         headline, (low, high) = found["interval_of"], found["interval"]
         lines.append(f"{name},{headline},{found[headline]:.6g},{low:.6g},{high:.6g}")
     return "\n".join(lines) + "\n"
+
+
+#: Scores that experiments are compared by.
+METRICS = ("rmse", "r2", "concordance", "coverage", "accuracy", "kappa", "brier")
+
+
+def metrics(scores: dict[str, Any]) -> dict[str, Any]:
+    """Few numbers of each answer, for comparing experiments; of the logarithm where the model learns it."""
+    answers = {**scores["cross_validation"], "reference": scores.get("reference")}
+    found = {}
+    for name in ("spatial", "matched", "random", "season", "reference"):
+        told = answers.get(name)
+        if told:
+            whole = told | told.get("log", {})
+            found[name] = {key: whole[key] for key in METRICS if whole.get(key) is not None}
+    return found
+
+
+def plots(bundle: ModelBundle, table: SampleTable) -> dict[str, str]:
+    """CSV texts for plots, by file name: what was said of left-out rows, how reliable that is, and drivers."""
+    target = bundle.target
+    table = table.measured(target.name)
+    splits = search.blocked(table, target)
+    rows = evaluate.left_out(table, target, splits, search.nested(table, target, splits))
+    names = {c.code: c.name for c in target.classes}
+    shown = rows.rename(columns={"class": "estimate"})
+    if target.kind == "class":
+        shown = shown.assign(observed=rows["observed"].map(names), estimate=rows["class"].map(names))
+    curve = pd.DataFrame(card.reliability(rows, target))
+    return {
+        "predictions.csv": shown.to_csv(index=False, float_format="%.6g"),
+        "reliability.csv": curve.to_csv(index=False, float_format="%.6g"),
+        "drivers.csv": pd.DataFrame(card.drivers(bundle, table)).to_csv(index=False, float_format="%.6g"),
+        "folds.csv": rows[["lon", "lat", "fold"]].to_csv(index=False, float_format="%.6f"),
+    }
 
 
 def _unseen(reference: SampleTable, trained_on: SampleTable) -> SampleTable | None:

@@ -85,6 +85,21 @@ def summary(work: Path, season: Season) -> dict[str, Any]:
     return {**reached, "dropped": dict(sorted(dropped.items()))}
 
 
+def released(work: Path, season: Season) -> list[dict[str, Any]]:
+    """What became of the reads of a season's last run: one row a tile, scene, band and fate, blocks counted."""
+    rows = []
+    for path in sorted(folder(work, season).glob("*.parquet")):
+        table = pyarrow.parquet.read_table(path)
+        keys = ["sensor", "scene", "platform", "orbit", "date", "band", "state", "reason"]
+        grouped = table.group_by(keys).aggregate([([], "count_all"), ("share", "mean")])
+        for row in grouped.sort_by([(key, "ascending") for key in keys]).to_pylist():
+            told = {key: row[key] for key in keys} | {"date": row["date"].isoformat()}
+            rows.append(
+                {"tile": path.stem, **told, "blocks": row["count_all"], "share": round(row["share_mean"], 6)}
+            )
+    return rows
+
+
 def gaps(scenes: Scenes, season: Season) -> list[dict[str, Any]]:
     """Days on which a satellite passes over and no record tells of an image.
 

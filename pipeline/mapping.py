@@ -13,14 +13,14 @@ from odc.geo.geobox import GeoBox
 from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS
-from features.spec import FeatureSpec
+from features.spec import FeatureSpec, ordered
 from models.bundle import ModelBundle
 from pipeline import product
 from pipeline.ledger import Entry
 from pipeline.load import load
-from pipeline.raster import read_onto
+from pipeline.raster import LayerFile, read_onto
 from pipeline.scenes import Scene
+from pipeline.sensors import How
 from pipeline.stack import Loss, Stack
 from pipeline.stages import stage
 from pipeline.strips import Strips
@@ -51,6 +51,9 @@ class BlockTask:
     until: dt.date
     """The season's last day, to which ages count."""
     mask: MaskFile | None = None
+    layers: tuple[LayerFile, ...] = ()
+    """The region's own layers."""
+    how: How = How()  # noqa: RUF009 - a frozen value
     targets: tuple[str, ...] = ()
     """Targets still to do here; the others are stored."""
 
@@ -123,13 +126,12 @@ def _result(
 
 def _load(task: BlockTask, specs: Sequence[FeatureSpec], part: tuple[slice, slice]) -> Stack:
     """The stack of a part of the block; without scenes where nothing of the block is mapped."""
-    used = {band for spec in specs for band in spec.bands}
-    bands = [band for band in BANDS if band in used]
+    bands = ordered(band for spec in specs for band in spec.bands)
     geobox = task.geobox[part]
     with stage("load"):
         if not geobox.shape.x:
             return Stack(geobox, {}, {}, np.zeros(geobox.shape.yx, np.int16))
-        return load(task.scenes, geobox, bands, task.dilate_m, task.name)
+        return load(task.scenes, geobox, bands, task.dilate_m, task.name, task.layers, task.how)
 
 
 def _window(ground: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -6,6 +6,7 @@ Machine Learning Model extension 1.4 (https://github.com/stac-extensions/mlm). T
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ _SIDE = 300
 
 
 def files(bundle: ModelBundle, area: BaseGeometry) -> dict[str, str]:
-    """File name -> text of what lies beside a bundle."""
+    """File name -> text of what lies beside a bundle; the same whether it was just made or loaded."""
+    bundle = replace(bundle, card=json.loads(json.dumps(dict(bundle.card), sort_keys=True)))
     return {
         "card.html": page(bundle),
         "card.json": json_text(content(bundle)),

@@ -20,6 +20,7 @@ from pipeline.grid import Tile, lonlat_box, tiles
 from pipeline.mapping import BlockTask, MaskFile
 from pipeline.order import along_curve
 from pipeline.product import Product, ProductId
+from pipeline.raster import LayerFile
 from pipeline.scenes import Scenes
 from pipeline.season import Season
 from pipeline.work import PROCESS_BYTES, Work, of_block, of_products, peak_bytes, total
@@ -34,9 +35,16 @@ class TilePlan:
     tasks: tuple[BlockTask, ...]
 
 
-def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelBundle]) -> list[TilePlan]:
-    """Tile plans of a season, west to east."""
+def plan(
+    config: Config,
+    season: Season,
+    found: Scenes,
+    bundles: Sequence[ModelBundle],
+    layers: Sequence[LayerFile] = (),
+) -> list[TilePlan]:
+    """Tile plans of a season, west to east; ``layers`` are the region's own that the bundles use."""
     settings = product_settings(config, season)
+    own = {"layers": {layer.name: layer.digest for layer in layers}} if layers else {}
     plans = []
     for tile in tiles(config.region.geometry, config.region.grid.resolution_m):
         here = found.meeting(lonlat_box(tile.geobox))
@@ -54,8 +62,9 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
                 region=config.region.name,
                 geobox=tile.geobox,
                 target=bundle.target,
-                key=_key(settings, tile, made["scenes_digest"], bundle),
+                key=_key(settings | own, tile, made["scenes_digest"], bundle),
                 provenance=made
+                | own
                 | {
                     "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
                     "bundle": bundle.digest,
@@ -66,7 +75,7 @@ def plan(config: Config, season: Season, found: Scenes, bundles: Sequence[ModelB
             )
             for bundle in bundles
         )
-        plans.append(TilePlan(tile, products, block_tasks(config, season, tile, here)))
+        plans.append(TilePlan(tile, products, block_tasks(config, season, tile, here, layers)))
     return plans
 
 
@@ -113,6 +122,7 @@ def product_settings(config: Config, season: Season) -> dict[str, Any]:
         "algorithm": product.ALGORITHM,
         "season": [season.name, str(season.start), str(season.end)],
         "clouds": config.clouds.model_dump(mode="json"),
+        **({"speckle": config.speckle.model_dump(mode="json")} if config.speckle else {}),
         "mask": [sha256(mask.path), list(mask.classes), mask.version] if mask else None,
     }
 
@@ -136,6 +146,7 @@ def block_key(settings: dict[str, Any], task: BlockTask, bundle: ModelBundle) ->
         "scenes": scenes.digest(task.scenes),
         "bundle": bundle.digest,
         "spec": bundle.spec.digest,
+        **({"layers": {layer.name: layer.digest for layer in task.layers}} if task.layers else {}),
     }
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
@@ -146,7 +157,11 @@ def area_digest(area: BaseGeometry) -> str:
 
 
 def block_tasks(
-    config: Config, season: Season, tile: Tile, here: Sequence[scenes.Scene]
+    config: Config,
+    season: Season,
+    tile: Tile,
+    here: Sequence[scenes.Scene],
+    layers: Sequence[LayerFile] = (),
 ) -> tuple[BlockTask, ...]:
     """The blocks of a tile with just the scenes that each meets, neighbours one after another."""
     mask = config.region.mask
@@ -159,7 +174,16 @@ def block_tasks(
         area = shapely.intersection(tile.area, shapely.box(*block.geobox.boundingbox.bbox))
         tasks.append(
             BlockTask(
-                block.name, block.geobox, block.offset, area, near, config.clouds.dilate_m, season.end, own
+                block.name,
+                block.geobox,
+                block.offset,
+                area,
+                near,
+                config.clouds.dilate_m,
+                season.end,
+                own,
+                tuple(layers),
+                config.how,
             )
         )
     return tuple(tasks)

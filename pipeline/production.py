@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,24 @@ import pandas as pd
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import blocks, blocktable, boundaries, driverlock, forecast, journal, ledger, looks, losses
+from pipeline import (
+    blocks,
+    blocktable,
+    boundaries,
+    driverlock,
+    forecast,
+    journal,
+    layers,
+    ledger,
+    looks,
+    losses,
+    radarsteps,
+    version,
+)
 from pipeline.config import Config
 from pipeline.drive import Budget, Drive, MapReport, Places, Progress
 from pipeline.errors import InputError, IntegrityError, PhusaError
-from pipeline.files import scratch_folder
+from pipeline.files import json_text, scratch_folder
 from pipeline.journal import Journal, Listener
 from pipeline.plan import TilePlan, block_key, plan, product_settings
 from pipeline.product import ProductId
@@ -57,7 +71,9 @@ def _map(
     work = work_folder(store.path, store.region)
     verdicts = work / "looks" / f"{season.slug}.json"
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
-    plans = plan(config, season, found, bundles)
+    radarsteps.report(found, config.region.geometry, client, _radar_steps(work, season))
+    own = layers.prepare(config, found, [b.spec for b in bundles], work)
+    plans = plan(config, season, found, bundles, own)
     waiting, skipped = _missing(plans, store)
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
@@ -142,7 +158,11 @@ def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
     if path.is_file():
         scenes = Scenes.read(path)
         told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
-    return told
+    return told | {"radar_steps": radarsteps.read(_radar_steps(work, season))}
+
+
+def _radar_steps(work: Path, season: Season) -> Path:
+    return work / "looks" / f"{season.slug}-radar.json"
 
 
 def publish(config: Config, season: Season, store: Store) -> Release:
@@ -177,7 +197,20 @@ def _publish(config: Config, season: Season, store: Store, work: Path) -> Releas
             "run `phusa map` again: it makes those anew"
         )
     losses.refuse_records(records, config.max_loss_percent)
-    return store.publish(season, records, areas(config, season, records))
+    return store.publish(
+        season, records, areas(config, season, records), _documents(state, ledger.released(work, season))
+    )
+
+
+def _documents(state: RunState, reads: list[dict[str, Any]]) -> dict[str, str]:
+    """How a release was made: the run, and what became of its images."""
+    run = {
+        "software": version.number(),
+        "code": version.digest(),
+        "inputs": state.inputs,
+        "products": [{"tile": t, "target": g, "key": k} for t, g, k in state.planned],
+    }
+    return {"run.json": json_text(run), "ledger.json": json.dumps(reads, ensure_ascii=False)}
 
 
 def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataFrame | None:

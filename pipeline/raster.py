@@ -15,7 +15,6 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
-from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -45,8 +44,11 @@ class Facts:
     """What a file says of itself."""
 
     driver: str
-    crs: CRS | None
+    crs: str
+    """As its EPSG code or WKT, "" where it has none."""
     epsg: int | None
+    projected: bool
+    """True where a pixel's size is not in degrees."""
     transform: Affine
     shape: tuple[int, int]
     """(height, width) in pixels."""
@@ -212,14 +214,18 @@ class Raster:
         for row, column in _touched((left, top, right, bottom), facts.tile):
             y, x = row * height, column * width
             inside = left <= x and top <= y and x + width <= right and y + height <= bottom
-            pixels = self._tile(row, column, shared or not inside)
+            if inside and not shared and self._key(row, column) not in TILES:
+                self._decode(row, column, out[y - top : y - top + height, x - left : x - left + width])
+                continue
+            pixels = self._tile(row, column)
             y0, y1, x0, x1 = max(y, top), min(y + height, bottom), max(x, left), min(x + width, right)
             out[y0 - top : y1 - top, x0 - left : x1 - left] = pixels[y0 - y : y1 - y, x0 - x : x1 - x]
         return out
 
-    def _tile(self, row: int, column: int, shared: bool) -> NDArray[Any]:
+    def _tile(self, row: int, column: int) -> NDArray[Any]:
+        """One tile that blocks beside may want too."""
         key = self._key(row, column)
-        if key is None or self.facts.tile[0] < _SHARED_ROWS or not (shared or key in TILES):
+        if key is None or self.facts.tile[0] < _SHARED_ROWS:
             return self._decode(row, column)
         return TILES.get(key, lambda: self._decode(row, column))
 
@@ -237,7 +243,8 @@ class Raster:
             raise Fault("unreadable", f"tile {row}, {column} claims more than {most} bytes in the file")
         return parts
 
-    def _decode(self, row: int, column: int) -> NDArray[Any]:
+    def _decode(self, row: int, column: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """The pixels of one tile, in ``out`` if that is given."""
         facts = self.facts
         height, width = facts.tile
         if facts.coding is None or not isinstance(facts.layout, tiff.Layout):
@@ -245,14 +252,16 @@ class Raster:
                 self._fetch([(row, column)])
             y, x = row * height, column * width
             part = Window(x, y, min(width, facts.width - x), min(height, facts.height - y))
-            return np.asarray(self._gdal().read(1, window=part))
+            return np.asarray(self._gdal().read(1, window=part, out=out))
         if not facts.layout.tiled:
             height = min(height, facts.height - row * height)
         parts = self._parts(row, column)
         if not parts:
-            return np.full((height, width), facts.nodata or 0, facts.dtype)
+            out = np.empty((height, width), facts.dtype) if out is None else out
+            out[...] = facts.nodata or 0
+            return out
         try:
-            return decoded(self.source.fetch(*parts[0]), facts.coding, (height, width))
+            return decoded(self.source.fetch(*parts[0]), facts.coding, (height, width), out)
         except ValueError as error:
             raise Fault("unreadable", f"tile {row}, {column}: {error}") from None
 
@@ -301,10 +310,11 @@ def _facts(source: LocalFile | RemoteFile) -> Facts:
             raise Fault("unreadable", f"its internal tiles of {tile[0]} x {tile[1]} pixels are too large")
         if layout and layout.shape != file.shape:
             raise Fault("unreadable", f"its size is {layout.shape} by its header, {file.shape} by GDAL")
-        epsg, coding = file.crs.to_epsg() if file.crs else None, _coding(layout, tile, dtype)
+        epsg, projected = (file.crs.to_epsg(), file.crs.is_projected) if file.crs else (None, False)
         return Facts(
-            driver, file.crs, epsg, file.transform, file.shape, dtype, file.nodata, tile, layout, coding
-        )
+            driver, str(file.crs or ""), epsg, projected, file.transform, file.shape, dtype, file.nodata, tile,
+            layout, _coding(layout, tile, dtype),
+        )  # fmt: skip
 
 
 def _coding(layout: tiff.Layout | jp2.Layout | None, tile: tuple[int, int], dtype: str) -> tiff.Coding | None:
@@ -344,6 +354,22 @@ def opened(url: str) -> Iterator[Raster]:
         yield raster
     finally:
         raster.close()
+
+
+@dataclass(frozen=True)
+class LayerFile:
+    """A raster that is a feature: its pixels do not change with the season."""
+
+    name: str
+    path: str
+    resampling: str
+    digest: str
+    """Of what it was made from."""
+
+    def read(self, geobox: GeoBox) -> NDArray[np.float32]:
+        """The layer on a grid, (y, x), NaN where it is unknown. Raises Fault."""
+        values = read_onto(self.path, geobox, "float32", float("nan"), self.resampling)
+        return np.where(np.isfinite(values), values, np.float32(np.nan))
 
 
 def read_onto(url: str, geobox: GeoBox, dtype: str, nodata: float, resampling: str) -> NDArray[Any]:
@@ -447,7 +473,7 @@ def _means(source: NDArray[Any], n: int, nodata: float, dtype: Any) -> NDArray[A
 
 
 def _warp_window(file: Facts, geobox: GeoBox) -> tuple[int, int, int, int] | None:
-    columns, rows = _places(geobox, str(file.crs), ~file.transform)
+    columns, rows = _places(geobox, file.crs, ~file.transform)
     inside = (columns >= 0) & (rows >= 0) & (columns < file.width) & (rows < file.height)
     if not inside.any():
         return None
@@ -473,7 +499,7 @@ def _warp(
     if window is None:
         return None
     left, top, right, bottom = window
-    columns, rows = _places(geobox, str(file.crs), ~file.transform)
+    columns, rows = _places(geobox, file.crs, ~file.transform)
     inside = (columns >= 0) & (rows >= 0) & (columns < file.width) & (rows < file.height)
     source = raster.window(left, top, right, bottom, shared)
     unseen = nodata if file.nodata is None else file.nodata

@@ -115,19 +115,19 @@ class Reader:
 
 
 def windows(
-    scene: Scene, band: str, geoboxes: Sequence[GeoBox], sensor: Sensor
+    scene: Scene, band: str, geoboxes: Sequence[GeoBox], sensor: Sensor, nodata: float = 0
 ) -> list[tuple[Scene, NDArray[Any]]]:
     """One band of a scene in several windows, the file opened once, each with the copy that was read.
 
-    0 where it has no pixel. Raises Fault where neither the scene nor a copy of it can be read.
+    ``nodata`` where it has no pixel. Raises Fault where neither the scene nor a copy of it can be read.
     """
     faults = []
     for source in (None, *scene.alternates):
-        job = Job(scene, band, geoboxes[0], sensor, 0, source)
+        job = Job(scene, band, geoboxes[0], sensor, nodata, source)
         try:
             raster = _prepare(job)
             try:
-                how = sensor.dtype, 0, raster.resampling
+                how = sensor.dtype, nodata, raster.resampling
                 return [(job.actual, raster.read(geobox, *how)) for geobox in geoboxes]
             finally:
                 raster.close()
@@ -229,7 +229,7 @@ def _check(file: Facts, job: Job) -> str:
     scene, sensor = job.actual, job.sensor
     if sensor.name == OPTICAL and np.dtype(file.dtype).kind not in "ui":
         raise Fault("wrong grid", f"it holds {file.dtype}; expected whole numbers")
-    if file.crs is None:
+    if not file.crs:
         raise Fault("wrong grid", "it has no coordinate reference system")
     if scene.epsg and file.epsg not in (None, scene.epsg):
         raise Fault("wrong grid", f"it lies in EPSG:{file.epsg}; its record says {scene.epsg}")
@@ -241,9 +241,9 @@ def _check(file: Facts, job: Job) -> str:
         raise Fault(
             "wrong grid", f"its pixels are {size:g} m; {job.band} has {_PIXEL_M.get(job.band, _COARSEST_M)}"
         )
-    if not _lonlat(str(file.crs), *file.bounds).intersects(scene.geometry):
+    if not _lonlat(file.crs, *file.bounds).intersects(scene.geometry):
         raise Fault("wrong grid", "it lies elsewhere than the footprint of its record")
-    finer = file.crs.is_projected and size < job.geobox.resolution.x * 0.75
+    finer = file.projected and size < job.geobox.resolution.x * 0.75
     return "average" if finer and job.band != SCL else sensor.resampling
 
 

@@ -70,8 +70,15 @@ def page(config: Config, season: Season, work: Path, status: dict[str, Any]) -> 
 
 
 def _counts(table: geopandas.GeoDataFrame | None) -> dict[str, int]:
-    found = table.groupby("state").size().to_dict() if table is not None and len(table) else {}
+    found = _per_block(table).groupby("state").size().to_dict() if table is not None and len(table) else {}
     return {state: int(found.get(state, 0)) for state in STATES}
+
+
+def _per_block(table: geopandas.GeoDataFrame) -> geopandas.GeoDataFrame:
+    """One row a block, that of the target that is furthest behind."""
+    ranks = {"failed": 0, "missing": 1, "budget": 2, "stored": 3}
+    ranked = table.assign(rank=table.state.map(ranks)).sort_values(["rank", "target"])
+    return ranked.groupby("block", as_index=False).first()
 
 
 def _run(told: Told) -> dict[str, Any]:
@@ -146,10 +153,7 @@ def _maps(table: geopandas.GeoDataFrame | None) -> list[dict[str, Any]]:
     """Two maps as SVG shapes: the state of each block, and its clear dates."""
     if table is None or not len(table):
         return []
-    worst = table.assign(
-        rank=table.state.map({s: k for k, s in enumerate(("failed", "missing", "budget", "stored"))})
-    )
-    per_block = worst.sort_values("rank").groupby("block", as_index=False).first()
+    per_block = _per_block(table)
     place = _Frame(geopandas.GeoSeries(table.geometry).total_bounds)
     dates = per_block.clear_dates.to_numpy(float)
     most = float(np.nanmax(dates)) if np.isfinite(dates).any() else 0.0

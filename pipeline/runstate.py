@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pipeline import layers
 from pipeline.config import Config
 from pipeline.errors import IntegrityError
 from pipeline.files import json_text, sha256, write_aside
@@ -53,13 +54,17 @@ def inputs_digest(config: Config, season: Season, work: Path) -> str:
 
     Scenes are not among them: new ones need a search.
     """
-    inputs = product_settings(config, season) | {
-        "area": area_digest(config.region.geometry),
-        "resolution_m": config.region.grid.resolution_m,
-        "features": config.features.digest,
-        "targets": [target.dump() for target in config.targets],
-        "models": [_model(bundle_folder(work, target.name)) for target in config.targets],
-    }
+    inputs = (
+        product_settings(config, season)
+        | layers.settings(config)
+        | {
+            "area": area_digest(config.region.geometry),
+            "resolution_m": config.region.grid.resolution_m,
+            "features": config.features.digest,
+            "targets": [target.dump() for target in config.targets],
+            "models": [_model(bundle_folder(work, target.name)) for target in config.targets],
+        }
+    )
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 

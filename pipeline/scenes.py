@@ -66,6 +66,8 @@ class Scene:
     """Most connections at a time that its provider allows; 0 is no limit."""
     alternates: tuple[Scene, ...] = ()
     """The same image from the source's fallback, read where this one's files cannot be."""
+    processor: str = ""
+    """Version of what made a Sentinel-1 image, where the record tells it."""
     refused: str = ""
     """What its pixels say against its offset: then it is not used, and what is needed of it is lost."""
 

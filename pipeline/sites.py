@@ -238,7 +238,7 @@ class _Import:
         for target in self.targets:
             column = self.columns.by_term.get(target.value_column)
             wanted = unit(target.unit)
-            if column is None or column.unit or column.rank or wanted not in values.POSSIBLE:
+            if column is None or column.unit or not column.own or wanted not in values.POSSIBLE:
                 continue
             if (
                 self.stated.units.get(column.header)
@@ -460,7 +460,7 @@ class _Import:
                 column
                 and target.kind == "regression"
                 and not column.unit
-                and column.rank == 0
+                and column.own
                 and column.term not in self.values.in_doubt
             ):
                 assumed.append(

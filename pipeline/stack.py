@@ -13,10 +13,9 @@ from odc.geo.geobox import GeoBox
 from odc.geo.xr import xr_coords
 
 import features
-from features.bands import BANDS
+from features.bands import sensor_of
 from features.spec import FeatureSpec
 from pipeline.ledger import Entry
-from pipeline.sensors import SENSORS
 
 
 @dataclass(frozen=True)
@@ -62,9 +61,9 @@ class Stack:
     def datasets(self) -> dict[str, xr.Dataset]:
         """One labelled Dataset a sensor, dims (time, y, x), for ``features.cube`` and notebooks."""
         found: dict[str, xr.Dataset] = {}
-        for sensor in {BANDS[b] for b in self.arrays}:
-            dims = ("y", "x") if SENSORS[sensor].timeless else ("time", "y", "x")
-            mine = {b: (dims, a) for b, a in self.arrays.items() if BANDS[b] == sensor}
+        for sensor in {sensor_of(b) for b in self.arrays}:
+            dims = ("time", "y", "x") if sensor in self.dates else ("y", "x")
+            mine = {b: (dims, a) for b, a in self.arrays.items() if sensor_of(b) == sensor}
             coords: dict[Any, Any] = dict(xr_coords(self.geobox))
             if "time" in dims:
                 coords["time"] = ("time", self.dates[sensor].astype("datetime64[ns]"))

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import features
-from features.bands import LAYERS
 from features.spec import FeatureSpec
 from pipeline.stack import Stack
 
@@ -43,9 +42,9 @@ class Strips:
 
     def _taken(self, band: str, at: NDArray[np.intp]) -> NDArray[Any]:
         array = self.stack.arrays[band]
-        shape = (1, len(at)) if band in LAYERS else (len(array), 1, len(at))
+        rows = array.reshape(1 if array.ndim == 2 else len(array), -1)  # a layer has no dates
+        shape = (1, len(at)) if array.ndim == 2 else (len(array), 1, len(at))
         out = self._buffer(band, shape, array.dtype)
-        rows = array.reshape(1 if band in LAYERS else len(array), -1)
         np.take(rows, at, axis=1, out=out.reshape(len(rows), -1), mode="clip")  # clip: without a copy of out
         return out
 

@@ -10,13 +10,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server, write_to_textfile
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    disable_created_metrics,
+    start_http_server,
+    write_to_textfile,
+)
 
 from pipeline.errors import InputError
 from pipeline.journal import Event, Listener
 
 #: Least time between two writings of the metrics file.
 EVERY_S = 5.0
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 @contextmanager

@@ -40,30 +40,32 @@ def decodes(coding: Coding | None) -> bool:
     return coding.predictor in (predictors if coding.compression != _NONE else (1,))
 
 
-def decoded(content: bytes, coding: Coding, shape: tuple[int, int]) -> NDArray[Any]:
-    """Pixels (y, x) of one tile in the machine's byte order.
+def decoded(
+    content: bytes, coding: Coding, shape: tuple[int, int], out: NDArray[Any] | None = None
+) -> NDArray[Any]:
+    """Pixels (y, x) of one tile in the machine's byte order, written into ``out`` if that is given.
 
     Nothing is allocated beyond the tile's own size, whatever ``content`` would inflate to. Raises
     ValueError where it is not exactly a tile.
     """
     kind = np.dtype(coding.dtype)
+    own = kind.newbyteorder("=")
     size = shape[0] * shape[1] * kind.itemsize
-    raw: Any = content
-    if coding.compression != _NONE:
-        raw = _inflated(content, size)
+    raw = content if coding.compression == _NONE else _inflated(content, size)
     if len(raw) != size:
         raise ValueError(f"a tile of {size} bytes holds {len(raw)}")
+    if out is None:
+        out = np.empty(shape, own)
+    whole = out.view(f"u{kind.itemsize}")
     if coding.predictor == _FLOATING:
-        out = np.empty(shape, np.dtype(f"u{kind.itemsize}"))
-        from_planes(np.frombuffer(raw, np.uint8).reshape(shape[0], -1), out)
-        return out.view(kind.newbyteorder("="))
-    numbers = np.frombuffer(raw, kind).reshape(shape)
+        from_planes(np.frombuffer(raw, np.uint8).reshape(shape[0], -1), whole)
+        return out
+    numbers = np.frombuffer(raw, kind).reshape(shape).astype(own, copy=False)
     if coding.predictor == _DIFFERENCES:
-        plain = kind.newbyteorder("=").str.replace("i", "u")
-        out = np.empty(shape, plain)
-        from_differences(numbers.astype(kind.newbyteorder("="), copy=False).view(plain), out)
-        return out.view(kind.newbyteorder("="))
-    return numbers.astype(kind.newbyteorder("="), copy=False)
+        from_differences(numbers.view(whole.dtype), whole)
+    else:
+        out[...] = numbers
+    return out
 
 
 def _inflated(content: bytes, size: int) -> Any:

@@ -21,7 +21,7 @@ _FINE = {"blue", "green", "red", "nir"}
 #: Bytes of one number as it is delivered.
 _NUMBER = {OPTICAL: 2, RADAR: 4, DEM: 4}
 #: What a process holds besides a block: the interpreter, libraries, compiled kernels.
-PROCESS_BYTES = 400e6
+PROCESS_BYTES = 600e6
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def total(parts: Iterable[Work]) -> Work:
 def bands_by_sensor(specs: Sequence[FeatureSpec]) -> dict[str, list[str]]:
     """Sensor -> the bands that any of ``specs`` reads of it."""
     found: dict[str, list[str]] = {}
-    for band in sorted({band for spec in specs for band in spec.bands}):
+    for band in sorted({band for spec in specs for band in spec.bands if band in BANDS}):
         found.setdefault(BANDS[band], []).append(band)
     return found
 

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,30 @@ def phusa() -> Phusa:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A private PostgreSQL cluster with PostGIS; yields its address without a database name."""
+def binaries() -> Path:
+    """Where PostgreSQL's programs are."""
     homes = sorted(Path("/usr/lib/postgresql").glob("*/lib/postgis_raster-3.so"))
     if not homes:
         pytest.fail("PostgreSQL with PostGIS is missing; `make test` installs it or says how")
-    binaries = homes[-1].parents[1] / "bin"
+    return homes[-1].parents[1] / "bin"
+
+
+@pytest.fixture(scope="session")
+def postgres(binaries: Path) -> Iterator[str]:
+    """A private PostgreSQL cluster with PostGIS; yields its address without a database name."""
+    with cluster(binaries) as address:
+        yield address
+
+
+@pytest.fixture
+def other_cluster(binaries: Path) -> Iterator[str]:
+    """Another one, empty."""
+    with cluster(binaries) as address:
+        yield address
+
+
+@contextmanager
+def cluster(binaries: Path) -> Iterator[str]:
     folder = Path(tempfile.mkdtemp(prefix="phusa-pg-"))
     # PostgreSQL refuses to run as root.
     user = "postgres" if os.geteuid() == 0 else None

@@ -27,10 +27,14 @@ from pipeline import (
     yamlfile,
 )
 from pipeline.cli import shell
+from pipeline.cli.db import db
 from pipeline.cli.explain import drivers, explain
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
+from pipeline.cli.mosaic import mosaic_
+from pipeline.cli.nextsamples import next_samples
+from pipeline.cli.releases import history, journal, review, verify, withdraw
 from pipeline.cli.report import report
 from pipeline.cli.shell import Result, command
 from pipeline.cli.zones import zones
@@ -40,7 +44,7 @@ from pipeline.demo import report as demo_report
 from pipeline.demo import settings as demo_settings
 from pipeline.demo import write as write_demo
 from pipeline.drive import Budget, MapReport
-from pipeline.errors import InputError, IntegrityError
+from pipeline.errors import InputError
 from pipeline.files import json_text, write_aside
 from pipeline.sampling import read_table, write_table
 from pipeline.scenes import Scenes
@@ -158,7 +162,7 @@ def train(
 @_config
 @_target
 @click.option("--samples", "table", type=_PATH, required=True, help="Table made by `phusa samples`.")
-@click.option("--out", type=_PATH, help="Folder for evaluation.json and scores.csv.")
+@click.option("--out", type=_PATH, help="Folder for evaluation.json, metrics.json and the tables of plots.")
 @click.option("--bundle", type=_PATH, help="Trained model to judge; trained anew from the samples if absent.")
 @_scheduler
 @command
@@ -175,7 +179,10 @@ def evaluate(
     result = {"target": target, "bundle": model.digest, **scores}
     if out:
         write_aside(out / "evaluation.json", json_text(result))
+        write_aside(out / "metrics.json", json_text(learning.metrics(scores)))
         write_aside(out / "scores.csv", learning.score_table(scores))
+        for name, text in learning.plots(model, rows).items():
+            write_aside(out / name, text)
         result["out"] = str((out / "evaluation.json").resolve())
     return result
 
@@ -310,48 +317,16 @@ def status(config: Path) -> Result:
         return {"store": str(store.path), "seasons": production.status(settings, store)}
 
 
-@main.command()
-@_config
-@command
-def verify(config: Path) -> Result:
-    """Check that every published file is what its record says."""
-    settings = Config.read(config)
-    with _store(settings) as store:
-        faults = store.verify()
-    if faults:
-        raise IntegrityError("\n".join(faults))
-    return {"store": str(store.path), "faults": []}
-
-
 main.add_command(zones)
 main.add_command(forecast_)
+main.add_command(next_samples)
 main.add_command(explain)
 main.add_command(drivers)
 main.add_command(report)
-
-
-@main.group()
-def db() -> None:
-    """The PostGIS database whose address is in PHUSA_DSN."""
-
-
-@db.command()
-@command
-def init() -> Result:
-    """Bring the database to this version's schema: PostGIS, pgSTAC and our own tables."""
-    address = shell.dsn()
-    if not address:
-        raise InputError("PHUSA_DSN is not set: give it the database's address")
-    try:
-        import psycopg
-
-        from pipeline.stores import schema
-    except ImportError as error:
-        raise InputError(f"the database needs the extra postgis: {error}") from None
-    try:
-        return {"applied": schema.migrate(address)}
-    except psycopg.Error as error:
-        raise InputError(f"the database at PHUSA_DSN: {' '.join(str(error).split())}") from None
+main.add_command(mosaic_)
+main.add_command(db)
+for step in (review, withdraw, history, verify, journal):
+    main.add_command(step)
 
 
 def _run(
@@ -441,7 +416,7 @@ def _scene_list(settings: Config, season: Season, path: Path | None, specs: Sequ
     if path is None:
         return catalog.search(settings.sources, season, settings.region.geometry)
     found = Scenes.read(path)
-    found.need(season, sorted({BANDS[band] for spec in specs for band in spec.bands}))
+    found.need(season, sorted({BANDS[band] for spec in specs for band in spec.bands if band in BANDS}))
     return found
 
 
@@ -499,5 +474,6 @@ def _release_result(store: Store, release: Any) -> Result:
         "season": release.season,
         "release": release.id,
         "changed": release.changed,
+        "state": release.state,
         "products": [str(r.path) for r in release.records],
     }

@@ -32,6 +32,9 @@ def report(config: Path, season: str, out: Path, blocks: Path | None) -> Result:
     if blocks and blocks.suffix not in (".gpkg", ".parquet"):
         raise InputError(f"--blocks {blocks}: expected a name that ends in .gpkg or .parquet")
     work = work_folder(settings.store.path, settings.region.name)
+    table = blocktable.read(work, when) if blocks else None
+    if blocks and table is None:
+        raise InputError(f"season {season!r} has no table of blocks yet: no run of it has ended")
     store = open_store(settings.store, settings.region.name, shell.dsn())
     try:
         text = runreport.page(settings, when, work, production.status(settings, store)[when.name])
@@ -39,10 +42,7 @@ def report(config: Path, season: str, out: Path, blocks: Path | None) -> Result:
         store.close()
     write_aside(out, text)
     result: Result = {"season": season, "out": str(out.resolve())}
-    if blocks:
-        table = blocktable.read(work, when)
-        if table is None:
-            raise InputError(f"season {season!r} has no table of blocks yet: no run of it has ended")
+    if blocks and table is not None:
         blocktable.write(table, blocks)
         result |= {"blocks": str(blocks.resolve()), "states": table.groupby("state").size().to_dict()}
     return result

@@ -62,6 +62,10 @@ def judge(target: Target, layers: Layers, truth: NDArray[np.float64]) -> dict[st
     }
     if not both.any():
         raise ValueError(f"no farmland pixel of target {target.name!r} was mapped")
+    events = _events(target, layers, truth)
+    about["reliability"] = {
+        name: _curve(happened[both], np.clip(layers[name][both], 0, 1)) for name, happened in events.items()
+    }
     if target.kind == "class":
         return about | _classes(target, main[both].astype(int), truth[both].astype(int))
     inside = (layers["lower"][both] <= truth[both]) & (truth[both] <= layers["upper"][both])
@@ -72,7 +76,43 @@ def judge(target: Target, layers: Layers, truth: NDArray[np.float64]) -> dict[st
         "rmse_in_unit": float(np.sqrt(np.mean((main[both] - truth[both]) ** 2))),
         "coverage": float(inside.mean()),
         "coverage_nominal": target.interval,
+        **_by_applicability(target, {k: v[both] for k, v in layers.items()}, truth[both]),
     }
+
+
+def _events(target: Target, layers: Layers, truth: NDArray[np.float64]) -> dict[str, NDArray[np.bool_]]:
+    """Layer of a probability -> where what it speaks of is true, (y, x)."""
+    if target.kind == "regression":
+        found = {name: truth > threshold for name, threshold in target.exceedances.items()}
+    else:
+        found = {"risk": np.isin(truth, [target.codes[name] for name in target.bad_classes])}
+    return {name: happened for name, happened in found.items() if name in layers}
+
+
+def _curve(happened: NDArray[np.bool_], said: NDArray[np.float64]) -> list[dict[str, float]]:
+    found = measures.reliability(happened, said)
+    return [
+        {"predicted": float(p), "observed": float(o), "pixels": int(n)}
+        for p, o, n in zip(found.predicted, found.observed, found.count, strict=True)
+    ]
+
+
+def _by_applicability(target: Target, layers: Layers, truth: NDArray[np.float64]) -> dict[str, Any]:
+    """Share of the pixels, coverage and RMSE (on the scale of the other scores) inside and outside; nothing of
+    a map without that layer."""
+    if "applicability" not in layers:
+        return {}
+    found: dict[str, Any] = {}
+    for name, wanted in (("inside", 1), ("outside", 0)):
+        here = layers["applicability"] == wanted
+        held = (layers["lower"] <= truth) & (truth <= layers["upper"])
+        error = _scaled(target, layers["estimate"]) - _scaled(target, truth)
+        found[name] = {
+            "percent": float(100 * here.mean()),
+            "coverage": float(held[here].mean()) if here.any() else None,
+            "rmse": float(np.sqrt((error[here] ** 2).mean())) if here.any() else None,
+        }
+    return {"applicability": found}
 
 
 def _scaled(target: Target, values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -134,6 +134,8 @@ class Column:
     unit: str = ""
     extract: str = ""
     """Extract that the header names: ``paste`` or ``1:n``; "" where it does not."""
+    own: bool = False
+    """The config's or the target's own name stands there, capitals aside: its unit is the target's."""
 
 
 @dataclass(frozen=True)
@@ -195,10 +197,10 @@ def recognise(header: Sequence[str], given: Mapping[str, str], targets: Sequence
 def _column(index: int, name: str, given: Mapping[str, str], targets: Sequence[Target]) -> Column | None:
     bare, spelled_unit, extract = split(name)
     if name in given:
-        return Column(index, name, given[name], 0, spelled_unit, extract)
+        return Column(index, name, given[name], 0, spelled_unit, extract, own=True)
     exact = {t.value_column for t in targets} | set(TERMS) - {"ec"}
     if name in exact:
-        return Column(index, name, name, 0, spelled_unit)
+        return Column(index, name, name, 0, spelled_unit, own=True)
     if not name or _META.match(name):
         return None
     last = re.split(r"[/]|::", bare)[-1].strip()
@@ -212,8 +214,10 @@ def _column(index: int, name: str, given: Mapping[str, str], targets: Sequence[T
             plain(target.title.vi),
             plain(target.title.en),
         }
-        if plain(last) in labels or plain(last.replace("-", "/").rpartition("/")[2]) in labels:
-            return Column(index, name, target.value_column, 1, spelled_unit, extract)
+        question = re.split(r"[-.]", last)[-1]
+        if plain(last) in labels or plain(question) in labels:
+            own = target.value_column.casefold() in (last.casefold(), question.casefold())
+            return Column(index, name, target.value_column, 1, spelled_unit, extract, own)
     return _known(index, name, last, spelled_unit, extract)
 
 
@@ -265,6 +269,7 @@ def split(header: str) -> tuple[str, str, str]:
                 pieces_before = re.split(rf"({cut})", bare)[: 2 * hit[0] - 1]
                 bare, found = "".join(pieces_before) or bare[:stop], hit[1]
                 break
+    bare = re.sub(r"(?i)[\s,;]*(?:hệ\s*)?(?:vn[-_ ]?2000|wgs[-_ ]?84).*$", "", bare)
     return bare.strip(" ,;:_"), found, extract
 
 

@@ -237,7 +237,8 @@ def _workbook(path: Path, is_header: IsHeader, wanted: str) -> Sheet:
     import openpyxl
 
     try:
-        book = openpyxl.load_workbook(path, read_only=False, data_only=True)
+        with path.open("rb") as file:  # by its content: the name may say anything
+            book = openpyxl.load_workbook(file, data_only=True)
     except (zipfile.BadZipFile, KeyError, ValueError, OSError, TypeError) as error:
         raise InputError(f"{path}: not an XLSX workbook: {error}") from None
     names = [s.title for s in book.worksheets]

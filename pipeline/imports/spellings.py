@@ -148,7 +148,7 @@ def _hemisphere(text: str) -> tuple[str, str]:
 def _sexagesimal(text: str) -> float:
     spelled = text.strip().casefold()
     negative = spelled.startswith("-")
-    spelled = spelled.lstrip("+-").strip()
+    spelled = re.sub(r"(?<=\d)-(?=\d)", " ", spelled.lstrip("+-").strip())
     for mark in ('"', "'", "°"):
         spelled = re.sub(_MARKS[mark], f" {mark} ", spelled)
     parts = re.findall(r"\d+(?:[.,]\d+)?|[°'\"]|:|[^\s]", spelled)

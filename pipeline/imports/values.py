@@ -12,7 +12,7 @@ from models.chemistry import FORMULAS, Readings, convert
 from models.ec_formulas import Formula
 from models.readings import PASTE, parts
 from models.targets import Target
-from pipeline.imports.headers import Columns, extract_of
+from pipeline.imports.headers import Column, Columns, extract_of
 from pipeline.imports.rules import Finding, Refused, mend
 from pipeline.imports.spellings import (
     FAMILIES,
@@ -144,11 +144,11 @@ class Reader:
         source = (
             in_cell or column.unit or self._unit_cell(cells, wanted) or self._said(column.header, column.term)
         )
-        if not source and self._needs_unit(wanted, column.rank, column.term):
+        if not source and self._needs_unit(wanted, column):
             why = (
-                "the header is no exact name of a target"
-                if column.rank
-                else "its numbers are not of the target's unit"
+                "its numbers are not of the target's unit"
+                if column.own
+                else "the header is no target's own name"
             )
             raise Refused("no-unit", name=column.header, why=why)
         try:
@@ -166,12 +166,12 @@ class Reader:
             )
         return value
 
-    def _needs_unit(self, wanted: str, rank: int, term: str) -> bool:
+    def _needs_unit(self, wanted: str, column: Column) -> bool:
         """A column of the config or of the target's own name is in the target's unit, unless its numbers
         cannot be; any other has to say its unit, where the quantity has several."""
-        if term in self.in_doubt:
+        if column.term in self.in_doubt:
             return True
-        return rank > 0 and any(wanted in family and len(family) > 1 for family in FAMILIES)
+        return not column.own and any(wanted in family and len(family) > 1 for family in FAMILIES)
 
     def _unit_cell(self, cells: Mapping[str, Cell], wanted: str) -> str:
         """The row's unit column, which is about the quantity whose units it speaks of."""

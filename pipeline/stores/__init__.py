@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from pipeline.stores.contract import Record, Release, Store, work_folder
+from pipeline.stores.contract import Event, Record, Release, Store, official_on, work_folder
 from pipeline.stores.folder import FolderStore
 from pipeline.stores.settings import FolderSettings, PostgisSettings
 
-__all__ = ["FolderSettings", "PostgisSettings", "Record", "Release", "Store", "open_store", "work_folder"]
+__all__ = [
+    "Event",
+    "FolderSettings",
+    "PostgisSettings",
+    "Record",
+    "Release",
+    "Store",
+    "official_on",
+    "open_store",
+    "work_folder",
+]
 
 
 def open_store(settings: FolderSettings | PostgisSettings, region: str, dsn: str | None = None) -> Store:
@@ -15,7 +25,7 @@ def open_store(settings: FolderSettings | PostgisSettings, region: str, dsn: str
     Raises InputError where it cannot be reached or lacks its schema.
     """
     if isinstance(settings, FolderSettings):
-        return FolderStore(settings.path, region)
+        return FolderStore(settings.path, region, settings.review)
     from pipeline.stores.postgis import PostgisStore  # psycopg is an optional extra
 
-    return PostgisStore.open(settings.path, region, dsn)
+    return PostgisStore.open(settings.path, region, dsn, settings.review, settings.pixels)

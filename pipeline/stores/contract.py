@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from pipeline import companions
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
 from pipeline.season import Season
+from pipeline.stores.journal import Checkpoint, Entry
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,32 @@ class Release:
     records: tuple[Record, ...]
     changed: bool
     """False where it was published before."""
+    state: str = "official"
+    """``draft`` where it waits for review, ``official`` where readers see it."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One step of a release."""
+
+    at: dt.datetime
+    person: str
+    action: str
+    """submit, review, reject, publish or withdraw."""
+    season: str
+    release: str
+    remark: str
+
+
+def official_on(events: Iterable[Event], moment: dt.datetime) -> dict[str, str]:
+    """Season -> the release that was official at ``moment``."""
+    found: dict[str, str] = {}
+    for event in events:
+        if event.at <= moment and event.action == "publish":
+            found[event.season] = event.release
+        elif event.at <= moment and event.action == "withdraw" and found.get(event.season) == event.release:
+            del found[event.season]
+    return found
 
 
 class Store(Protocol):
@@ -68,18 +96,39 @@ class Store(Protocol):
         """Take over ``cog`` as the draft of ``product``; an older draft of the same id is replaced."""
 
     def publish(
-        self, season: Season, records: Sequence[Record], areas: pd.DataFrame | None = None
+        self,
+        season: Season,
+        records: Sequence[Record],
+        areas: pd.DataFrame | None = None,
+        documents: Mapping[str, str] | None = None,
     ) -> Release:
-        """Make ``records`` and their ``areas`` by unit the published content of ``season``: all, or none.
+        """Make ``records``, their ``areas`` by unit and ``documents`` (name -> text) the published content of
+        ``season``: all, or none. Where a review is needed and is not there yet, they become its candidate.
 
         What was damaged of a season that is published already is made good.
         """
 
+    def review(self, season: Season, accept: bool, remark: str) -> Release:
+        """Accept or reject the candidate of ``season``; not by who submitted it.
+
+        Raises InputError where none waits, QualityError where the reviewer is the submitter,
+        IntegrityError where the candidate is not what was submitted.
+        """
+
+    def withdraw(self, season: Season, reason: str) -> Release:
+        """Take the official release of ``season`` back. Raises InputError where there is none."""
+
+    def history(self) -> list[Event]:
+        """What happened to the region's releases, oldest first."""
+
+    def journal(self) -> list[Entry]:
+        """The whole store's journal, oldest first."""
+
     def published(self, season: Season) -> list[Record]:
         """What readers see of ``season``."""
 
-    def verify(self) -> list[str]:
-        """One line for each published thing that is missing or not what its record says."""
+    def verify(self, checkpoint: Checkpoint | None = None) -> list[str]:
+        """One line for each released thing or journal entry that is missing or not as it was released."""
 
     def close(self) -> None:
         """Let go of connections."""
@@ -91,7 +140,7 @@ def work_folder(path: Path, region: str) -> Path:
 
 
 def release_id(records: Sequence[Record], areas: pd.DataFrame | None = None) -> str:
-    """Digest of what a release holds."""
+    """Digest of what a release holds; how it was made is none of it."""
     lines = sorted(f"{r.id.name} {r.key} {r.sha256}" for r in records)
     if areas is not None:
         lines.append(areas.to_csv(index=False, lineterminator="\n"))

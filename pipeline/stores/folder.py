@@ -10,6 +10,8 @@
     releases/<region>/<season>/CURRENT                  its link in catalog.json, from which a lost or
                                                         damaged catalog.json is made again
 
+    journals/releases.txt                               what happened to releases, by whom (``journal``)
+
 A release is built aside and renamed; then catalog.json is replaced. COGs are hard-linked where the
 file system can, so an unchanged product is stored once however often its season is published.
 """
@@ -20,7 +22,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,11 +35,13 @@ import shapely
 import stac_geoparquet.arrow
 
 from pipeline import companions, stac
-from pipeline.errors import InputError
+from pipeline.errors import InputError, IntegrityError, QualityError
 from pipeline.files import json_text, sha256, write_aside
 from pipeline.product import Product, ProductId, summary
 from pipeline.season import Season, slug
-from pipeline.stores.contract import Record, Release, release_id
+from pipeline.stores.contract import Event, Record, Release, release_id
+from pipeline.stores.folderjournal import PREPARE, FolderJournal, person
+from pipeline.stores.journal import Checkpoint, Entry, Standing, faults, replay
 from pipeline.zones import change
 
 CATALOG_ID = "phusa"
@@ -55,10 +59,11 @@ _DIGEST = "phusa:sha256"
 class FolderStore:
     """See the module's text."""
 
-    def __init__(self, path: Path, region: str) -> None:
+    def __init__(self, path: Path, region: str, review: bool = False) -> None:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; a store is a folder")
-        self.path, self.region = path, region
+        self.path, self.region, self.review_needed = path, region, review
+        self._journal = FolderJournal(path)
 
     def find(self, product: ProductId, key: str) -> Record | None:
         draft = _read(self._drafts(product.season) / f"{product.name}.json")
@@ -81,23 +86,116 @@ class FolderStore:
         return Record(product.id, product.key, digest, path, item)
 
     def publish(
-        self, season: Season, records: Sequence[Record], areas: pd.DataFrame | None = None
+        self,
+        season: Season,
+        records: Sequence[Record],
+        areas: pd.DataFrame | None = None,
+        documents: Mapping[str, str] | None = None,
     ) -> Release:
         with self._lock():
+            self._settle()
             release = release_id(records, areas)
             folder = self.path / "releases" / self.region / season.slug / release
             current = self._current(season.name)
             known = bool(current and current.folder == folder and not current.faults())
             if not known:
-                _build(folder, self.region, season, records, areas, self._areas_before(season))
-            if not known or self._unlinked():
-                self._switch(
-                    season, folder, any(r.item["properties"].get("phusa:simulated") for r in records)
+                _build(
+                    folder, self.region, season, records, areas, self._areas_before(season), documents or {}
                 )
+            said = self._journal.standing(self.region, season.name, release)
+            waits = self.review_needed and not self._reviewed(said)
+            if waits and (said is None or said.state != "draft"):
+                self._note("submit", season.name, folder)
+            simulated = any(r.item["properties"].get("phusa:simulated") for r in records)
+            if not waits and (not known or self._unlinked() or said is None or said.state != "official"):
+                self._note(PREPARE, season.name, folder)
+                self._switch(season, folder, simulated)
+                self._note("publish", season.name, folder, reviewed_by=said.reviewed_by if said else None)
             for record in records:
                 self._drop_draft(record)
             placed = tuple(replace(r, path=folder / f"{r.id.name}.tif") for r in records)
-            return Release(release, season.name, placed, changed=not known)
+            changed = said is None or said.state != "draft" if waits else not known
+            return Release(release, season.name, placed, changed, "draft" if waits else "official")
+
+    def _reviewed(self, said: Standing | None) -> bool:
+        """Whether a release may become, or stays, official. Raises QualityError for who reviewed it."""
+        if said is None or said.state in ("draft", "withdrawn"):
+            return False
+        if said.state == "reviewed" and said.reviewed_by == person():
+            raise QualityError(f"{person()} reviewed the release; another person must publish it")
+        return said.state == "official" or said.reviewed_by is not None
+
+    def review(self, season: Season, accept: bool, remark: str) -> Release:
+        with self._lock():
+            self._settle()
+            release, said = self._waiting(season)
+            folder = self.path / "releases" / self.region / season.slug / release
+            found = _Folder(folder, said.manifest)
+            if accept and said.submitted_by == person():
+                raise QualityError(f"{person()} submitted release {release}; another person must review it")
+            if accept and (faults := found.faults()):
+                raise IntegrityError("\n".join(faults))
+            if accept:
+                self._note("review", season.name, folder, remark=remark)
+            else:
+                self._note("reject", season.name, folder, reason=remark)
+            state = "reviewed" if accept else "withdrawn"
+            return Release(release, season.name, tuple(found.records()), True, state)
+
+    def _waiting(self, season: Season) -> tuple[str, Standing]:
+        said = replay(self._journal.entries())
+        for (region, name, release), standing in reversed(said.items()):
+            if (region, name, standing.state) == (self.region, season.name, "draft"):
+                return release, standing
+        raise InputError(f"no release of season {season.name!r} waits for review")
+
+    def withdraw(self, season: Season, reason: str) -> Release:
+        with self._lock():
+            self._settle()
+            current = self._current(season.name)
+            if current is None:
+                raise InputError(f"no release of season {season.name!r} is official")
+            records = tuple(current.records())
+            self._note(PREPARE, season.name, current.folder, reason=reason)
+            current.folder.with_name(CURRENT).unlink(missing_ok=True)
+            gone = str(current.folder.parent.relative_to(self.path))
+            links = [x for x in self._links() if str(Path(x["href"]).parents[1]) != gone]
+            self._write_catalog(links)
+            self._note("withdraw", season.name, current.folder, reason=reason)
+            return Release(current.folder.name, season.name, records, True, "withdrawn")
+
+    def history(self) -> list[Event]:
+        return self._journal.events(self.region)
+
+    def journal(self) -> list[Entry]:
+        return self._journal.entries()
+
+    def _note(self, action: str, season: str, folder: Path, **more: Any) -> None:
+        manifest = sha256(folder / SUMS)
+        self._journal.append(action, folder.parts[-3], season, folder.name, manifest, **more)
+
+    def _settle(self) -> None:
+        """Write what a killed process could not: that the catalogue was replaced; and, in a store from
+        before there was a journal, what is published."""
+        said = self._journal.unfinished()
+        if said:
+            shown = self._shown().get((said["region"], slug(said["season"])))
+            wanted = None if "reason" in said else (said["release"], said["manifest"])
+            if shown == wanted:
+                more = {k: said[k] for k in ("reason",) if k in said}
+                self._journal.append(
+                    "withdraw" if more else "publish",
+                    *(said[k] for k in ("region", "season", "release", "manifest")),
+                    **more,
+                )
+        elif not self._journal.path.exists():
+            for release in self._releases():
+                if records := release.records():
+                    self._note("publish", records[0].id.season, release.folder, adopted=True)
+
+    def _shown(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """(region, season's slug) -> (release, digest of its list) that the catalogue links to."""
+        return {(r.folder.parts[-3], r.folder.parts[-2]): (r.folder.name, r.digest) for r in self._releases()}
 
     def _areas_before(self, season: Season) -> pd.DataFrame | None:
         """Areas published for the newest season that starts before ``season``."""
@@ -110,8 +208,39 @@ class FolderStore:
         release = self._current(season.name)
         return release.records() if release else []
 
-    def verify(self) -> list[str]:
-        return [*self._unlinked(), *(fault for release in self._releases() for fault in release.faults())]
+    def verify(self, checkpoint: Checkpoint | None = None) -> list[str]:
+        entries, where = self._journal.entries(), str(self._journal.path)
+        linked = list(self._releases())
+        return [
+            *self._unlinked(),
+            *(fault for release in linked for fault in release.faults()),
+            *faults(entries, where),
+            *(checkpoint.faults(entries, where) if checkpoint else []),
+            *self._departures(replay(entries), {r.folder for r in linked}),
+        ]
+
+    def _departures(
+        self, told: Mapping[tuple[str, str, str], Standing], linked: Collection[Path]
+    ) -> Iterator[str]:
+        """What the catalogue shows against what the journal says, and the releases that readers no longer see."""
+        shown, where = self._shown(), self.path / "catalog.json"
+        if shown and not told:
+            yield f"{self._journal.path}: missing, and there are releases; publish any season again"
+            return
+        official = {k: s for k, s in told.items() if s.state == "official"}
+        places = {
+            (region, slug(season)): (release, s.manifest) for (region, season, release), s in official.items()
+        }
+        said = self._journal.unfinished()
+        open_place = (said["region"], slug(said["season"])) if said else None
+        for place in sorted(shown.keys() | places.keys()):
+            if shown.get(place) != places.get(place) and place != open_place:
+                has, wants = (where.get(place, ("nothing",))[0] for where in (shown, places))
+                yield f"{where}: shows {has} of {' '.join(place)}, the journal has {wants} as official"
+        for (region, season, release), standing in told.items():
+            folder = self.path / "releases" / region / slug(season) / release
+            if folder not in linked and standing.state != "withdrawn" and standing.submitted_by:
+                yield from _Folder(folder, standing.manifest).faults()
 
     def close(self) -> None:
         """A folder needs no closing."""
@@ -170,11 +299,21 @@ class FolderStore:
             "title": f"{'SIMULATED ' if simulated else ''}{self.region} {season}",
             _DIGEST: sha256(folder / SUMS),
         }
+        by_season = {str(Path(x["href"]).parents[1]): x for x in (*self._links(), link)}
+        self._write_catalog(by_season.values())
+        write_aside(folder.with_name(CURRENT), json_text(link))
+        write_aside(folder.with_name(VERSIONS), json_text(_history(folder, season)))
+
+    def _links(self) -> list[dict[str, str]]:
+        """The links that catalog.json has, and those it has lost."""
         try:
             had = _links_of(self.path / "catalog.json")
         except (OSError, ValueError):
             had = []
-        by_season = {str(Path(x["href"]).parents[1]): x for x in (*self._pointers(), *had, link)}
+        by_season = {str(Path(x["href"]).parents[1]): x for x in (*self._pointers(), *had)}
+        return list(by_season.values())
+
+    def _write_catalog(self, links: Iterable[dict[str, str]]) -> None:
         catalog = {
             "type": "Catalog",
             "stac_version": stac.VERSION,
@@ -182,12 +321,10 @@ class FolderStore:
             "description": "Bản đồ đã công bố của Phù Sa. Published Phù Sa maps.",
             "links": [
                 {"rel": "root", "href": "./catalog.json", "type": "application/json"},
-                *sorted(by_season.values(), key=lambda x: x["href"]),
+                *sorted(links, key=lambda x: x["href"]),
             ],
         }
         write_aside(self.path / "catalog.json", json_text(catalog))
-        write_aside(folder.with_name(CURRENT), json_text(link))
-        write_aside(folder.with_name(VERSIONS), json_text(_history(folder, season)))
 
     def _drop_draft(self, record: Record) -> None:
         path = self._drafts(record.id.season) / f"{record.id.name}.json"
@@ -302,6 +439,7 @@ def _build(
     records: Sequence[Record],
     areas: pd.DataFrame | None,
     before: pd.DataFrame | None,
+    documents: Mapping[str, str],
 ) -> None:
     """Write a release aside and put it in place; what is missing of an older copy is made good."""
     temporary = folder.with_name(f".{folder.name}.tmp")
@@ -325,6 +463,8 @@ def _build(
         stac_geoparquet.arrow.parse_stac_items_to_arrow(items), temporary / "items.parquet"
     )
     _write_tables(temporary, season, records, areas, before)
+    for name, text in documents.items():
+        (temporary / name).write_text(text, encoding="utf-8")
     _write_sums(temporary)
     if folder.exists():
         folder.rename(older)

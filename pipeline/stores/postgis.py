@@ -1,58 +1,82 @@
 """PostGIS store: pixels that answer SQL, items in pgSTAC, one transaction a publication.
 
 COGs lie in files below ``path``, named by their content, so nothing published is ever overwritten.
-Drafts are rows in state ``draft``: no view, and not pgSTAC, shows them.
+Drafts are rows of no release: no view, and not pgSTAC, shows them. The steps of a release are the
+functions of schema/003: the database decides who may take them.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import psycopg
 from psycopg.types.json import Jsonb
 
 from pipeline import companions, stac
-from pipeline.errors import InputError
+from pipeline.errors import InputError, IntegrityError
 from pipeline.files import sha256
 from pipeline.product import Product, ProductId
 from pipeline.season import Season, slug
-from pipeline.stores import schema, wkb
-from pipeline.stores.contract import Record, Release, release_id
+from pipeline.stores import address, integrity, repairs, schema, wkb
+from pipeline.stores.contract import Event, Record, Release, release_id
+from pipeline.stores.journal import Checkpoint, Entry
+
+Pixels = Literal["in_database", "out_of_database"]
 
 _COLUMNS = "season, tile, target, key, sha256, cog, item"
+
+
+_WHOLE = "octet_length(tiles) = 32 * (SELECT count(*) FROM phusa.raster WHERE product_id = product.id)"
+_SAME = "(region, season, tile, target, key, sha256) = (%s, %s, %s, %s, %s, %s)"
 
 
 class PostgisStore:
     """See the module's text."""
 
-    def __init__(self, path: Path, region: str, connection: psycopg.Connection) -> None:
+    def __init__(
+        self,
+        path: Path,
+        region: str,
+        connection: psycopg.Connection,
+        review: bool = False,
+        pixels: Pixels = "in_database",
+    ) -> None:
         self.path, self.region, self.connection = path, region, connection
+        self.pixels = pixels
+        owner = connection.execute("SELECT pg_has_role(session_user, 'phusa_owner', 'MEMBER')").fetchone()
+        #: Only owners may publish what nobody reviewed; the database holds to that.
+        self.review_needed = review or owner != (True,)
 
     @classmethod
-    def open(cls, path: Path, region: str, dsn: str | None) -> PostgisStore:
+    def open(
+        cls, path: Path, region: str, dsn: str | None, review: bool = False, pixels: Pixels = "in_database"
+    ) -> PostgisStore:
         """Raises InputError where PHUSA_DSN is absent, the server does not answer or lacks the schema."""
-        if not dsn:
-            raise InputError("the store is postgis, and PHUSA_DSN is not set: give it the database's address")
+        connection = address.connect(dsn)
         try:
-            connection = psycopg.connect(dsn, connect_timeout=10, autocommit=True)
-        except psycopg.Error as error:
-            raise InputError(f"no database answers at PHUSA_DSN: {' '.join(str(error).split())}") from None
-        newest = max(number for number, _, _ in schema.migrations())
-        have = schema.applied(connection)
-        if newest not in have:
+            if schema.pending(connection):
+                raise InputError("the database has not the schema of this version; run `phusa db init`")
+            return cls(path, region, connection, review, pixels)
+        except psycopg.errors.InsufficientPrivilege:
             connection.close()
-            raise InputError("the database has not the schema of this version; run `phusa db init`")
-        return cls(path, region, connection)
+            raise InputError("the database's user has no role of phusa; `phusa db grant` gives one") from None
+        except BaseException:
+            connection.close()
+            raise
+
+    # --- drafts ------------------------------------------------------------------------------
 
     def find(self, product: ProductId, key: str) -> Record | None:
         rows = self.connection.execute(
             f"SELECT {_COLUMNS} FROM phusa.product WHERE region = %s AND season = %s AND tile = %s "
-            "AND target = %s AND key = %s AND state IN ('draft', 'published') "
-            "AND EXISTS (SELECT FROM phusa.raster WHERE product_id = product.id) ORDER BY state, id DESC",
+            f"AND target = %s AND key = %s AND {_WHOLE} ORDER BY phusa.submitted(id) DESC, id DESC",
             (self.region, product.season, product.tile, product.target, key),
         ).fetchall()
         return next((r for r in map(_record, rows) if _whole(r)), None)
@@ -63,80 +87,136 @@ class PostgisStore:
         path = (
             self.path / "products" / self.region / slug(product.season.name) / name / f"{product.id.name}.tif"
         )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(cog, path)
-        item = companions.record(product, path, digest, str(path))
         place = (self.region, product.season.name, product.id.tile, product.id.target)
-        with self.connection.transaction():
-            published = self.connection.execute(
-                "SELECT id FROM phusa.product WHERE (region, season, tile, target, key, sha256) = (%s, %s, %s, %s, %s, %s) "
-                "AND state = 'published'",
-                (*place, product.key, digest),
-            ).fetchone()
-            self.connection.execute(
-                "DELETE FROM phusa.product WHERE (region, season, tile, target) = (%s, %s, %s, %s) AND state = 'draft'",
-                place,
-            )
-            if published:  # its lost file or pixels were made again
-                self._write_pixels(published[0], path)
-            else:
-                self._insert(place, product.key, digest, path, item)
-        return Record(product.id, product.key, digest, path, item)
+        run = self.connection.execute
+        with self._told():
+            run("INSERT INTO phusa.root VALUES (%s) ON CONFLICT DO NOTHING", (str(self.path),))
+            with self.connection.transaction():
+                run(f"SELECT pg_advisory_xact_lock_shared({repairs.FILES_LOCK})")
+                row = run(
+                    f"SELECT id, item FROM phusa.product WHERE {_SAME}", (*place, product.key, digest)
+                ).fetchone()
+                known = Record(product.id, product.key, digest, path, row[1]) if row else None
+                if known and known.intact:
+                    cog.unlink()
+                else:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(cog, path)
+                    item = companions.record(product, path, digest, str(path))
+                record = known or Record(product.id, product.key, digest, path, item)
+                if row:  # its lost file or pixels were made again
+                    self._restore_pixels(row[0], path)
+                number = row[0] if row else self._insert(place, record)
+                replaced = run(
+                    "DELETE FROM phusa.product WHERE (region, season, tile, target) = (%s, %s, %s, %s) AND id <> %s "
+                    "AND NOT phusa.submitted(id) RETURNING cog",
+                    (*place, number),
+                ).fetchall()
+        for (old,) in replaced:
+            remove_folder(Path(old).parent)
+        return record
 
-    def _insert(
-        self, place: tuple[str, ...], key: str, digest: str, path: Path, item: dict[str, Any]
-    ) -> None:
+    def _insert(self, place: tuple[str, ...], record: Record) -> int:
+        files = {p.name: digest for p, digest in companions.files(record.item, record.path).items()}
         row = self.connection.execute(
-            "INSERT INTO phusa.product (region, season, tile, target, key, sha256, cog, item) "
-            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s) "
-            "ON CONFLICT (region, season, tile, target, key, sha256) "
-            "DO UPDATE SET state = 'draft', cog = excluded.cog, item = excluded.item RETURNING id",
-            (*place, key, digest, str(path), Jsonb(item)),
+            "INSERT INTO phusa.product (region, season, tile, target, key, sha256, cog, item, files) "
+            "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
+            (*place, record.key, record.sha256, str(record.path), Jsonb(record.item), Jsonb(files)),
         ).fetchone()
         assert row is not None
-        self._write_pixels(row[0], path)
-
-    def _write_pixels(self, product: int, path: Path) -> None:
-        self.connection.execute("DELETE FROM phusa.raster WHERE product_id = %s", (product,))
-        with self.connection.cursor() as cursor, cursor.copy("COPY phusa.raster FROM STDIN") as copy:
-            for tile in wkb.tiles(path):
-                copy.write_row((product, tile))
-
-    def publish(
-        self, season: Season, records: Sequence[Record], areas: pd.DataFrame | None = None
-    ) -> Release:
-        release = release_id(records, areas)
-        with self.connection.transaction():
-            self.connection.execute("SELECT pg_advisory_xact_lock(hashtext('phusa.publish'))")
-            before = {(r.id, r.key, r.sha256) for r in self.published(season)}
-            changed = before != {(r.id, r.key, r.sha256) for r in records}
-            if changed:
-                self._switch(season, records, release)
-            unlisted = changed or self._unlisted(records)
-            if unlisted:
-                self._to_pgstac(season, records)
-            counted = self._write_areas(season, release, areas)
-        return Release(release, season.name, tuple(records), unlisted or counted)
-
-    def _write_areas(self, season: Season, release: str, areas: pd.DataFrame | None) -> bool:
-        """Replace a season's areas by those of ``release``; False where it is them already."""
-        place = self.region, season.name
-        stored = self.connection.execute(
-            "SELECT DISTINCT release FROM phusa.area WHERE region = %s AND season = %s", place
-        ).fetchall()
-        if stored == ([(release,)] if areas is not None and len(areas) else []):
-            return False
-        self.connection.execute("DELETE FROM phusa.area WHERE region = %s AND season = %s", place)
-        if areas is None:
-            return True
-        head = ", ".join(("region", "season", "season_start", "release", *areas.columns))
+        digests = []
         with (
             self.connection.cursor() as cursor,
-            cursor.copy(f"COPY phusa.area ({head}) FROM STDIN") as copy,
+            cursor.copy("COPY phusa.raster (product_id, number, rast) FROM STDIN") as copy,
         ):
-            for row in areas.itertuples(index=False, name=None):
-                copy.write_row((*place, season.start, release, *(None if pd.isna(v) else v for v in row)))
-        return True
+            for number, tile in enumerate(self._tiles(record.path), 1):
+                digests.append(hashlib.sha256(tile).digest())
+                copy.write(f"{row[0]}\t{number}\t{tile.hex()}\n")  # hex needs no escaping
+        self.connection.execute(
+            "UPDATE phusa.product SET tiles = %s WHERE id = %s", (b"".join(digests), row[0])
+        )
+        return int(row[0])
+
+    def _tiles(self, cog: Path) -> Iterator[bytes]:
+        return wkb.tiles(cog, self.pixels == "in_database")
+
+    def _restore_pixels(self, product: int, cog: Path) -> None:
+        """Put back the raster tiles that are gone; the database takes those only that it had."""
+        have = self.connection.execute(
+            "SELECT number FROM phusa.raster WHERE product_id = %s", (product,)
+        ).fetchall()
+        row = self.connection.execute(
+            "SELECT octet_length(tiles) / 32 FROM phusa.product WHERE id = %s", (product,)
+        ).fetchone()
+        if row == (len(have),):
+            return
+        numbers = {number for (number,) in have}
+        for number, tile in enumerate(self._tiles(cog), 1):
+            if number not in numbers:
+                self.connection.execute(
+                    "INSERT INTO phusa.raster (product_id, number, rast) VALUES (%s, %s, ST_RastFromHexWKB(%s))",
+                    (product, number, tile.hex()),
+                )
+
+    # --- releases ----------------------------------------------------------------------------
+
+    def publish(
+        self,
+        season: Season,
+        records: Sequence[Record],
+        areas: pd.DataFrame | None = None,
+        documents: Mapping[str, str] | None = None,
+    ) -> Release:
+        release = release_id(records, areas)
+        with self._told(), self.connection.transaction():
+            before = self._state(season, release)
+            number = self._submit(season, release, records, areas, documents or {})
+            state, reviewed = self._state(season, release) or ("", None)
+            if state in ("draft", "reviewed", "superseded") and (reviewed or not self.review_needed):
+                self.connection.execute("SELECT phusa.publish(%s)", (number,))
+                state = "official"
+            relisted = before == (state, reviewed) == ("official", reviewed) and self._unlisted(records)
+            if relisted:
+                self.connection.execute("SELECT phusa.relist(%s)", (number,))
+        changed = relisted or before is None or before[0] != state
+        return Release(release, season.name, tuple(records), changed, state)
+
+    def _state(self, season: Season, release: str) -> tuple[str, str | None] | None:
+        return self.connection.execute(
+            "SELECT state, reviewed_by FROM phusa.release WHERE (region, season, release) = (%s, %s, %s)",
+            (self.region, season.name, release),
+        ).fetchone()
+
+    def _submit(
+        self,
+        season: Season,
+        release: str,
+        records: Sequence[Record],
+        areas: pd.DataFrame | None,
+        documents: Mapping[str, str],
+    ) -> int:
+        place = self.region, season.name
+        numbers = []
+        for r in records:
+            row = self.connection.execute(
+                f"SELECT id FROM phusa.product WHERE {_SAME}",
+                (*place, r.id.tile, r.id.target, r.key, r.sha256),
+            ).fetchone()
+            if row is None:  # the transaction is rolled back: nothing becomes visible
+                raise InputError(
+                    f"product {r.id.name} of season {season.name!r} is not in the database; map it again"
+                )
+            numbers.append(row[0])
+        texts = dict(documents)
+        texts["collection.json"] = json.dumps(stac.collection(self.region, season, [r.item for r in records]))
+        if areas is not None:
+            texts["areas.json"] = _areas(place, season, release, areas)
+        row = self.connection.execute(
+            "SELECT phusa.submit(%s, %s, %s, %s, %s, %s, %s)",
+            (*place, season.start, season.end, release, numbers, Jsonb(texts)),
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
 
     def _unlisted(self, records: Sequence[Record]) -> bool:
         """Whether pgSTAC lacks an item of what is published."""
@@ -147,41 +227,40 @@ class PostgisStore:
         ).fetchone()
         return row is None or row[0] < len(records)
 
-    def _switch(self, season: Season, records: Sequence[Record], release: str) -> None:
-        run = self.connection.execute
-        run(
-            "UPDATE phusa.product SET state = 'superseded' WHERE region = %s AND season = %s AND state = 'published'",
-            (self.region, season.name),
-        )
-        numbers = []
-        for r in records:
-            row = run(
-                "UPDATE phusa.product SET state = 'published' WHERE (region, season, tile, target, key, sha256) = "
-                "(%s, %s, %s, %s, %s, %s) RETURNING id",
-                (self.region, season.name, r.id.tile, r.id.target, r.key, r.sha256),
-            ).fetchone()
-            if row is None:  # the transaction is rolled back: nothing becomes visible
-                raise InputError(
-                    f"product {r.id.name} of season {season.name!r} is not in the database; map it again"
-                )
-            numbers.append(row[0])
-        run(
-            "INSERT INTO phusa.release (region, season, release, products) VALUES (%s, %s, %s, %s)",
-            (self.region, season.name, release, numbers),
-        )
+    def review(self, season: Season, accept: bool, remark: str) -> Release:
+        number, release = self._one(season, "('draft')", "waits for review")
+        if accept:
+            altered = integrity.faults_of(self.connection, [number])
+            if altered:
+                raise IntegrityError("\n".join(altered))
+        with self._told():
+            self.connection.execute("SELECT phusa.review(%s, %s, %s)", (number, accept, remark))
+        state = "reviewed" if accept else "withdrawn"
+        return Release(release, season.name, tuple(self._records(number)), True, state)
 
-    def _to_pgstac(self, season: Season, records: Sequence[Record]) -> None:
-        """By pgSTAC's own SQL, inside our transaction; pypgstac's loader would commit by itself."""
-        run = self.connection.execute
-        run("SET LOCAL search_path TO pgstac, public")
-        items = [r.item for r in records]
-        collection = stac.collection(self.region, season, items)
-        run("SELECT pgstac.upsert_collection(%s)", (Jsonb(collection),))
-        run(
-            "DELETE FROM pgstac.items WHERE collection = %s AND NOT id = ANY(%s)",
-            (collection["id"], [i["id"] for i in items]),
-        )
-        run("SELECT pgstac.upsert_items(%s)", (Jsonb(items),))
+    def withdraw(self, season: Season, reason: str) -> Release:
+        number, release = self._one(season, "('official')", "is official")
+        with self._told():
+            self.connection.execute("SELECT phusa.withdraw(%s, %s)", (number, reason))
+        return Release(release, season.name, tuple(self._records(number)), True, "withdrawn")
+
+    def _one(self, season: Season, states: str, what: str) -> tuple[int, str]:
+        with self._told():
+            row = self.connection.execute(
+                f"SELECT id, release FROM phusa.release WHERE region = %s AND season = %s AND state IN {states}",
+                (self.region, season.name),
+            ).fetchone()
+        if row is None:
+            raise InputError(f"no release of season {season.name!r} {what}")
+        return row
+
+    def _records(self, release: int) -> list[Record]:
+        rows = self.connection.execute(
+            f"SELECT {_COLUMNS} FROM phusa.product JOIN phusa.release_product ON product_id = id "
+            "WHERE release_id = %s ORDER BY tile, target",
+            (release,),
+        ).fetchall()
+        return [_record(row) for row in rows]
 
     def published(self, season: Season) -> list[Record]:
         rows = self.connection.execute(
@@ -190,17 +269,52 @@ class PostgisStore:
         ).fetchall()
         return [_record(row) for row in rows]
 
-    def verify(self) -> list[str]:
+    def history(self) -> list[Event]:
         rows = self.connection.execute(
-            "SELECT p.cog, p.sha256, EXISTS (SELECT FROM phusa.raster r WHERE r.product_id = p.id), "
-            "EXISTS (SELECT FROM pgstac.items i WHERE i.id = p.item ->> 'id' AND i.collection = p.item ->> 'collection') "
-            "FROM phusa.published p WHERE region = %s ORDER BY p.id",
+            "SELECT at, person, action, season, release, coalesce(remark, '') FROM phusa.history "
+            "WHERE region = %s ORDER BY seq",
             (self.region,),
         ).fetchall()
-        return [fault for row in rows for fault in _faults(*row)]
+        return [Event(*row) for row in rows]
+
+    def journal(self) -> list[Entry]:
+        return integrity.journal(self.connection)
+
+    def verify(self, checkpoint: Checkpoint | None = None) -> list[str]:
+        return integrity.faults(self.connection, checkpoint)
 
     def close(self) -> None:
         self.connection.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Refusals by the database as our own errors."""
+        try:
+            yield
+        except psycopg.Error as error:
+            meant = address.told(error)
+            if meant is None:
+                raise
+            raise meant from None
+
+
+def _areas(place: tuple[str, str], season: Season, release: str, areas: pd.DataFrame) -> str:
+    """Rows of phusa.release_area as a JSON array; the released copy of the table's rows."""
+    head = {"region": place[0], "season": place[1], "season_start": season.start, "release": release}
+    rows = (
+        head
+        | {name: None if pd.isna(value) else value for name, value in zip(areas.columns, row, strict=True)}
+        for row in areas.itertuples(index=False, name=None)
+    )
+    return json.dumps(list(rows), ensure_ascii=False, default=str)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a product's files; what cannot be removed is left to ``phusa db check --repair``."""
+    with suppress(OSError):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
 
 
 def _record(row: Sequence[Any]) -> Record:
@@ -213,16 +327,3 @@ def _whole(record: Record) -> bool:
         return bool(record.path.stat().st_size == record.item["assets"]["map"]["file:size"])
     except OSError:
         return False
-
-
-def _faults(cog: str, digest: str, pixels: bool, item: bool) -> list[str]:
-    found = []
-    if not Path(cog).is_file():
-        found.append(f"{cog}: missing")
-    elif sha256(Path(cog)) != digest:
-        found.append(f"{cog}: its SHA-256 is not {digest}, which the database states")
-    if not pixels:
-        found.append(f"{cog}: the database holds none of its pixels")
-    if not item:
-        found.append(f"{cog}: pgSTAC lacks its item")
-    return found

@@ -22,6 +22,8 @@ def usable(path: Path) -> Path:
 
 class _StoreSettings(Settings):
     path: Annotated[Path, AfterValidator(usable)]
+    review: bool = False
+    """Whether a second person must review what is published."""
 
     def beside(self, folder: Path) -> _StoreSettings:
         """The same with its path relative to ``folder`` made absolute."""
@@ -39,3 +41,5 @@ class PostgisSettings(_StoreSettings):
 
     kind: Literal["postgis"]
     path: Annotated[Path, AfterValidator(usable)] = Path("store")
+    pixels: Literal["in_database", "out_of_database"] = "in_database"
+    """Whether raster rows hold the pixels, or say where in the COG they are."""

@@ -53,7 +53,7 @@ def test_the_bands_are_those_of_the_formulas_in_canonical_order(names: list[str]
     for name in names:
         subject = name if name in LAYERS else name.rpartition("_")[0]
         text = INDICES[subject].formula if subject in INDICES else subject
-        needed |= set(re.findall("[a-z]+[0-9]*", text)) & set(BANDS)
+        needed |= set(re.findall("[a-z_]+[0-9]*", text)) & set(BANDS)
     assert FeatureSpec.parse(names).bands == tuple(b for b in BANDS if b in needed)
 
 

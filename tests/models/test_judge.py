@@ -13,7 +13,8 @@ from sklearn.dummy import DummyClassifier
 
 from features import FeatureSpec
 from models import SampleTable, Target, baselines, folds, gate, leftout, paired, search
-from models.judge import judge, left_out_seasons
+from models.evaluate import left_out_seasons
+from models.judge import judge
 from models.train import train
 
 NAMES = ["ndvi_p50", "swir16_mean", "slope"]

@@ -227,7 +227,8 @@ def test_the_scene_classification_errs_as_the_real_one_does() -> None:
 
 
 def files(folder: Path) -> dict[str, str]:
-    found = (p for p in sorted(folder.rglob("*")) if p.is_file())
+    """Digests of all files but journals, which tell when things happened."""
+    found = (p for p in sorted(folder.rglob("*")) if p.is_file() and "journals" not in p.parts)
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
 
 
@@ -419,6 +420,26 @@ def test_class_scores_by_hand() -> None:
     assert told["area_ha"]["slight"] == {"map": 0.02, "truth": 0.01}
     assert told["not_mapped"] == {"no_clear_date": 1}
     assert told["mapped_percent"] == 80
+
+
+def test_reliability_and_applicability_are_held_against_the_truth() -> None:
+    truth = np.array([[1.0, 5, 9, 9]])
+    layers = {
+        "estimate": np.array([[1.0, 5, 9, 1]]), "lower": np.array([[0.5, 4, 8, 0.5]]),
+        "upper": np.array([[2.0, 6, 10, 2]]), "p4": np.array([[0.05, 0.95, 0.95, 0.05]]),
+        "p8": np.array([[0.0, 0.0, 1.0, 1.0]]), "applicability": np.array([[1.0, 1, 1, 0]]),
+        "reason": np.zeros((1, 4)),
+    }  # fmt: skip
+    told = scores.judge(theme("salinity"), layers, truth)
+    inside, outside = told["applicability"]["inside"], told["applicability"]["outside"]
+    assert inside == {"percent": 75, "coverage": 1, "rmse": 0}
+    assert (outside["percent"], outside["coverage"]) == (25, 0)
+    assert outside["rmse"] == pytest.approx(np.log(9))
+    assert told["reliability"]["p4"] == [
+        {"predicted": pytest.approx(0.05), "observed": 0.5, "pixels": 2},
+        {"predicted": pytest.approx(0.95), "observed": 1, "pixels": 2},
+    ]
+    assert [p["observed"] for p in told["reliability"]["p8"]] == [0, 1]
 
 
 # --- the command -------------------------------------------------------------------------------

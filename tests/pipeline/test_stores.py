@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import geopandas
 import numpy as np
@@ -15,20 +13,12 @@ import pyarrow.parquet
 import pystac
 import pytest
 import rasterio
-from affine import Affine
-from odc.geo.geobox import GeoBox
+from products import GEOBOX, SEASON, areas, make, target
 
-from models.targets import Target
-from pipeline import yamlfile
 from pipeline.errors import InputError
-from pipeline.product import Product, ProductId, TileWriter, bands_of, encode
-from pipeline.season import Season
+from pipeline.product import bands_of
 from pipeline.stores import FolderSettings, PostgisSettings, Store, open_store
 from pipeline.stores.postgis import PostgisStore
-
-SEASON = Season("2025 dry/north", dt.date(2024, 12, 1), dt.date(2025, 4, 30))
-TARGETS = Path(__file__).parents[2] / "configs" / "targets"
-GEOBOX = GeoBox((300, 280), Affine(10, 0, 640000, 0, -10, 1100000), "EPSG:32648")
 
 
 @pytest.fixture(params=["folder", "postgis"])
@@ -45,27 +35,6 @@ def store(reopen: Callable[[], Store]) -> Iterator[Store]:
     opened = reopen()
     yield opened
     opened.close()
-
-
-def target(name: str) -> Target:
-    return yamlfile.parse(Target, TARGETS / f"{name}.yaml")
-
-
-def make(
-    tmp_path: Path, tile: str = "48PXS", name: str = "salinity", fill: float = 4.25, **made: Any
-) -> tuple[Product, Path]:
-    theme = target(name)
-    key = hashlib.sha256(f"{tile}{name}{fill}".encode()).hexdigest()
-    product = Product(ProductId(SEASON.name, tile, name), SEASON, "delta", GEOBOX, theme, key, made)
-    layers = {band.name: np.full(GEOBOX.shape.yx, float(fill)) for band in bands_of(theme)}
-    layers["reason"] = np.zeros(GEOBOX.shape.yx)
-    layers["reason"][:, 270:] = 1
-    layers[theme.layers[0]][:, 270:] = np.nan
-    writer = TileWriter(product, tmp_path / "scratch.tif")
-    writer.write((0, 0), encode(layers, bands_of(theme)))
-    cog = tmp_path / f"{product.id.name}.made.tif"
-    writer.finish(cog)
-    return product, cog
 
 
 def test_a_draft_is_found_and_not_yet_published(store: Store, tmp_path: Path) -> None:
@@ -105,6 +74,7 @@ def test_a_map_of_classes_opens_in_its_colours(store: Store, tmp_path: Path) -> 
     for code, colour in expected.items():
         assert "#{:02x}{:02x}{:02x}".format(*shown[code][:3]) == colour.lower()
         assert shown[code][3] == 255
+    assert store.verify() == []
     assert "Thoái hóa nặng (Heavy)" in classes.with_name(f"{classes.name}.aux.xml").read_text(
         encoding="utf-8"
     )
@@ -258,31 +228,37 @@ def test_items_reach_pgstac_with_the_publication_only(database: PostgisStore, tm
     assert database.connection.execute(count).fetchone() == (1,)
 
 
-@pytest.mark.parametrize("step", ["_switch", "_to_pgstac"])
-@pytest.mark.parametrize("when", ["before", "after"])
+STEPS = ("release", "release_product", "document", "release_area", "journal")
+
+
+@pytest.mark.parametrize("step", [*STEPS, "pgstac.items", "pgstac.collections"])
 def test_a_fault_in_a_publication_leaves_nothing_visible(
-    database: PostgisStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+    database: PostgisStore, tmp_path: Path, step: str
 ) -> None:
+    """The server refuses the write of each table in turn, as a full disk would."""
     old = database.put(*make(tmp_path, fill=4))
-    database.publish(SEASON, [old])
+    database.publish(SEASON, [old], areas())
     new = database.put(*make(tmp_path, fill=9))
-    real = getattr(PostgisStore, step)
-
-    def faulty(self: PostgisStore, *arguments: Any) -> None:
-        if when == "after":
-            real(self, *arguments)
-        raise psycopg.OperationalError("connection lost")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(PostgisStore, step, faulty)
-        with pytest.raises(psycopg.OperationalError):
-            database.publish(SEASON, [new])
+    run = database.connection.execute
+    table = step if "." in step else f"phusa.{step}"
+    run("CREATE FUNCTION public.full_disk() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'no space left on device' USING ERRCODE = 'disk_full'; END $$")  # fmt: skip
+    run(f"CREATE TRIGGER full_disk AFTER INSERT OR UPDATE ON {table} EXECUTE FUNCTION public.full_disk()")
+    before = [
+        run(f"SELECT count(*) FROM {t}").fetchone() for t in (*(f"phusa.{t}" for t in STEPS), "pgstac.items")
+    ]
+    with pytest.raises(psycopg.errors.DiskFull):
+        database.publish(SEASON, [new], areas())
     assert [r.key for r in database.published(SEASON)] == [old.key]
-    rows = database.connection.execute(
-        "SELECT content -> 'properties' ->> 'phusa:key' FROM pgstac.items"
-    ).fetchall()
+    rows = run("SELECT content -> 'properties' ->> 'phusa:key' FROM pgstac.items").fetchall()
     assert rows == [(old.key,)]
-    assert database.publish(SEASON, [new]).changed
+    assert before == [
+        run(f"SELECT count(*) FROM {t}").fetchone() for t in (*(f"phusa.{t}" for t in STEPS), "pgstac.items")
+    ]
+    run(f"DROP TRIGGER full_disk ON {table}")
+    assert database.verify() == []
+    assert database.publish(SEASON, [new], areas()).changed
+    assert database.verify() == []
 
 
 def test_two_publishers_do_not_collide(database: PostgisStore, dsn: str, tmp_path: Path) -> None:
