@@ -133,5 +133,7 @@ def _missing(days: Sequence[dt.date], cycle: int, season: Season) -> list[dt.dat
         return []
     phases = Counter(day.toordinal() % cycle for day in days)
     phase = max(sorted(phases), key=lambda p: phases[p])
+    if phases[phase] < 0.8 * len(days):
+        return []  # images that keep no pattern promise none
     expected = (dt.date.fromordinal(n) for n in range(season.start.toordinal(), season.end.toordinal() + 1))
     return [d for d in expected if d.toordinal() % cycle == phase and d not in days]
