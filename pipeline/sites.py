@@ -158,7 +158,9 @@ class _Import:
         )
         weak = self.columns.by_term.get("sample_id")
         names = [r.cells[weak.index] for r in self.sheet.rows if r.cells[weak.index] != ""] if weak else []
-        self.own_ids = weak is not None and (weak.rank < WEAK_RANK or len(set(map(str, names))) == len(names))
+        # A column such as "name" or "id" may as well hold owners or zeros: it names samples where most differ.
+        told_apart = len(set(map(str, names))) > 0.5 * len(names)
+        self.own_ids = weak is not None and (weak.rank < WEAK_RANK or told_apart)
 
     def run(self) -> Imported:
         drafts: list[Draft] = []

@@ -18,8 +18,8 @@ TERMS: dict[str, tuple[str, ...]] = {
         "sample id", "so hieu mau", "ma mau", "ky hieu mau", "ten mau", "ma so mau", "mau so", "so mau", "id mau",
         "sample code", "sample no", "sample number", "sample", "sampleid", "mamau", "sohieumau", "kyhieumau",
         "ky hieu", "so hieu", "ma so", "site id", "ma diem", "so hieu diem", "point id", "plot id",
+        "profile id", "profile", "ma phau dien", "so hieu phau dien", "phau dien",
     ),
-    "profile": ("profile", "profile id", "phau dien", "ma phau dien", "so hieu phau dien", "pedon"),
     "date": (
         "date", "ngay lay mau", "ngay thu mau", "ngay khao sat", "thoi gian lay mau", "sampling date", "sample date",
         "date sampled", "collection date", "survey date", "ngaylaymau", "ngay lay", "ngay", "thoi gian", "resulttime",
@@ -82,7 +82,6 @@ TERMS: dict[str, tuple[str, ...]] = {
         "phuong phap do", "phuong phap phan tich", "extraction ratio", "ratio", "soil water ratio", "procedure",
         "ty le dat nuoc", "ti le dat nuoc", "usedprocedure", "analytical method",
     ),
-    "temperature": ("temperature", "nhiet do", "nhiet do do", "temp", "nhiet do dung dich"),
     "texture": (
         "texture", "thanh phan co gioi", "sa cau", "co gioi", "soil texture", "tpcg", "texture class", "loai dat theo co gioi",
     ),
