@@ -209,6 +209,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
         "files": [str(f.resolve()) for f in made.files],
         "loss_percent": made.loss_percent,
         "lost": made.lost,
+        "ledger": made.ledger,
         **_scene_counts(made.scenes),
     }
 
