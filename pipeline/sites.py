@@ -199,6 +199,9 @@ class _Import:
             raise InputError(
                 f"{found}; expected lon and lat, or x, y and crs (samples.columns in the config maps odd headers)"
             )
+        column = columns.by_term.get("unit")
+        if column and column.rank and not any(unit(str(r.cells[column.index])) for r in self.sheet.rows):
+            columns = columns.without("unit")  # "đơn vị" is an organisation too
         wanted = [t.value_column for t in self.targets]
         conducts = any(values.is_ece(t) for t in self.targets) and ("ec" in columns or "ece" in columns)
         if self.targets and not set(wanted) & set(columns.by_term) and not conducts:

@@ -149,6 +149,11 @@ class Columns:
     def __contains__(self, term: object) -> bool:
         return term in self.by_term
 
+    def without(self, term: str) -> Columns:
+        """The columns with that of one term not read."""
+        left = {t: c for t, c in self.by_term.items() if t != term}
+        return Columns(left, (*self.ignored, self.by_term[term].header), self.choices)
+
     def about(self) -> dict[str, Any]:
         """What each column was taken for, as the report tells it."""
         told = {
@@ -207,12 +212,8 @@ def _column(index: int, name: str, given: Mapping[str, str], targets: Sequence[T
         term = _GPS_TERMS.get(gps[2].casefold())
         return Column(index, name, term, 3) if term else None
     for target in targets:
-        labels = {
-            plain(target.value_column),
-            plain(target.name),
-            plain(target.title.vi),
-            plain(target.title.en),
-        }
+        titles = [t for title in (target.title.vi, target.title.en) for t in (title, split(title)[0])]
+        labels = {plain(text) for text in (target.value_column, target.name, *titles)}
         question = re.split(r"[-.]", last)[-1]
         if plain(last) in labels or plain(question) in labels:
             own = target.value_column.casefold() in (last.casefold(), question.casefold())
@@ -223,7 +224,7 @@ def _column(index: int, name: str, given: Mapping[str, str], targets: Sequence[T
 def _known(index: int, name: str, last: str, spelled_unit: str, extract: str) -> Column | None:
     """By the table of terms: the whole name first, then what is left without a form's group before ``-``."""
     for text, penalty in ((last, 0), (re.split(r"[-.]", last)[-1], 50)):
-        words = plain(text)
+        words = "sample" if text.casefold() == "mẫu" else plain(text)  # màu, a colour, is no sample
         if words.startswith("ec ") and extract:
             words = "ec"
         if words in _BY_HEADER:
