@@ -23,7 +23,7 @@ from pipeline.scenes import Scene
 from pipeline.sensors import How
 from pipeline.stack import Loss, Stack
 from pipeline.stages import stage
-from pipeline.strips import Strips
+from pipeline.strips import Strips, put
 
 #: Side of the internal tiles of the archives' images.
 TILE_PX = 512
@@ -88,15 +88,13 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     arrays: dict[str, NDArray[Any]] = {b.target.name: _blank(b, reason) for b in bundles}
     failed = np.zeros(stack.geobox.shape.yx, np.bool_)
     specs = list(dict.fromkeys(b.spec for b in bundles))
-    strips = Strips(stack, ground[part])
-    for at in strips:
-        rows, columns = np.divmod(at, failed.shape[1])
-        place = np.s_[:, rows + part[0].start, columns + part[1].start]
+    strips = Strips(stack, ground, part)
+    for at, places in strips:
         for spec in specs:
             cube = strips.features(at, spec, task.until)
             for bundle in (b for b in bundles if b.spec == spec):
                 stored = _mapped(stack, bundle, cube, at)
-                arrays[bundle.target.name][place] = stored
+                put(arrays[bundle.target.name], places, stored)
                 failed.reshape(-1)[at] |= stored[-1] == product.FAILED
     return _result(stack, arrays, ground, failed)
 
@@ -108,11 +106,10 @@ def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     stack = _load(task, [spec], part)
     cube = np.full((len(spec.names), *ground.shape), np.nan, np.float32)
     failed = np.zeros(stack.geobox.shape.yx, np.bool_)
-    strips = Strips(stack, ground[part])
-    for at in strips:
+    strips = Strips(stack, ground, part)
+    for at, places in strips:
         made = strips.features(at, spec, task.until)
-        rows, columns = np.divmod(at, failed.shape[1])
-        cube[:, rows + part[0].start, columns + part[1].start] = made
+        put(cube, places, made)
         failed.reshape(-1)[at] = stack.lost.reshape(-1)[at] & np.isnan(made).any(axis=0)
     return _result(stack, {"features": cube}, ground, failed)
 
