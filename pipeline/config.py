@@ -388,6 +388,24 @@ class ZoneSettings(Settings):
     """Range of the correlation of the maps' errors; as the models tell it if absent."""
 
 
+class QualitySettings(Settings):
+    """Limits beyond which a season is not published; what is absent is only told."""
+
+    seam_score: float | None = Field(None, gt=0)
+    """Step over an edge of blocks, granules, zones or orbits, in standard deviations of the steps beside it."""
+    drift: float | None = Field(None, gt=0)
+    """Population stability index of a feature, mapped ground against training rows."""
+    change_percent: float | None = Field(None, ge=0, le=100)
+    """Share of the ground whose class changed since the season before, or whose value left its interval."""
+    unknown_percent: float | None = Field(None, ge=0, le=100)
+    """Share of the ground that is unknown to the model: not mapped for it, or outside its applicability."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return any(v is not None for v in self.model_dump().values())
+
+
 #: Distances that may be taken to a file, and its key of ``terrain``.
 _NAMED = {"distance_to_channels": "channels", "distance_to_coast": "coast"}
 
@@ -413,6 +431,7 @@ class Config(Settings):
     samples: tuple[SampleFile, ...] = ()
     evaluate_on: SampleFile | None = None
     zones: ZoneSettings | None = None
+    quality: QualitySettings = QualitySettings()
     rates: Prices | None = None
     """What core-hours, traffic and disk cost: `phusa forecast` then tells money."""
     store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
