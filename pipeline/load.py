@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -148,7 +149,9 @@ def _looks(
     padded = stack.geobox.pad(halo) if halo else stack.geobox
     inner = np.s_[halo : padded.shape.y - halo, halo : padded.shape.x - halo]
     dates = {scene: t for t, group in enumerate(passes) for scene in group}
-    looks = {}
+    looks: dict[Scene, _Look] = {}
+    often = clouds.Often(padded.shape.yx) if len(dates) >= clouds.DATES else None
+    views: dict[Scene, _View] = {}
     for job, numbers in reader.read(Job(scene, SCL, padded, sensor, 0) for scene in dates):
         if numbers is None:  # without it clouds cannot be told: the whole scene is lost here
             stack.reads += len(bands)
@@ -157,23 +160,91 @@ def _looks(
             continue
         scl = numbers.astype(np.uint8)
         cloudy = _second_opinion(reader, job, cloud_percent)
+        if often and not job.scene.refused:
+            often.add(scl)
         clear = clouds.clear(scl, halo, cloudy)[inner]
-        looks[job.scene] = _Look(job.scene, dates[job.scene], np.packbits(clear))
-        reader.note(job.scene, SCL, "used", "", job.via, float(clear.mean()))
-        if not clear.any():
-            kind = ledger.CLOUD if scl[inner].any() else ledger.NODATA
+        views[job.scene] = _View(
+            job, np.packbits(clear), float(clear.mean()), bool(scl[inner].any()), job.via
+        )
+    if often:
+        views |= _restored(reader, views, often.pixels, halo, cloud_percent)
+    for scene, view in views.items():
+        reader.note(scene, SCL, "used", "", view.told, view.share)
+        if not view.share:
             stack.reads += len(bands)
             for band in bands:
-                reader.note(job.scene, band, "catalogued", kind, "no clear pixel here")
-            del looks[job.scene]
-        elif job.scene.refused:
+                kind = ledger.CLOUD if view.flown else ledger.NODATA
+                reader.note(scene, band, "catalogued", kind, "no clear pixel here")
+        elif scene.refused:
             stack.reads += len(bands)
-            reader.lose(job.scene, bands, Fault(GUARD, job.scene.refused))
-            del looks[job.scene]
+            reader.lose(scene, bands, Fault(GUARD, scene.refused))
+        else:
+            looks[scene] = _Look(scene, dates[scene], view.clear)
     return looks
 
 
-def _second_opinion(reader: Reader, job: Job, percent: float) -> NDArray[np.bool_] | None:
+@dataclass
+class _View:
+    """The classification of one scene in one block."""
+
+    job: Job
+    clear: NDArray[np.uint8]
+    """(y, x) as packed bits."""
+    share: float
+    """Part of the block that is clear."""
+    flown: bool
+    """Something of it was seen, cloud or ground."""
+    told: str
+    """What the ledger says of it."""
+
+
+def _restored(
+    reader: Reader, views: Mapping[Scene, _View], often: NDArray[np.bool_], halo: int, percent: float
+) -> dict[Scene, _View]:
+    """Views in which ground is clear again that is called cloud nearly always and does not change: bright
+    salt and sand. Its brightness in blue is read for that, where such pixels are."""
+    scenes = [scene for scene in views if not scene.refused and "blue" in scene.urls]
+    if not often.any() or len(scenes) < clouds.DATES:
+        return {}
+    padded = reader.stack.geobox.pad(halo) if halo else reader.stack.geobox
+    part = _part(padded, often)
+    at = often[_inside(padded, part)]
+    blue = np.zeros((len(scenes), int(at.sum())), np.uint16)
+    for k, scene in enumerate(scenes):
+        with suppress(Fault):  # a date that cannot be read here is told where it is needed
+            [(copy, numbers)] = windows(scene, "blue", [part], SENSORS[OPTICAL])
+            blue[k] = harmonise(numbers, copy.offset)[at]
+    found = {}
+    for scene, ground in zip(scenes, clouds.steady(blue), strict=True):
+        if ground.any():
+            with suppress(Fault):
+                found[scene] = _cleared(reader, views[scene], part, at, ground, halo, percent)
+    return found
+
+
+def _cleared(
+    reader: Reader, view: _View, part: GeoBox, at: NDArray[np.bool_], ground: NDArray[np.bool_], halo: int,
+    percent: float,
+) -> _View:  # fmt: skip
+    """A view with the pixels ``ground`` of those ``at`` a part of it seen for what they are."""
+    job = view.job
+    [(_, numbers)] = windows(job.scene, SCL, [job.geobox], job.sensor)
+    scl = numbers.astype(np.uint8)
+    restored = np.zeros(scl.shape, np.bool_)
+    window = restored[_inside(job.geobox, part)]
+    window[at] = ground
+    restored &= np.isin(scl, clouds.BRIGHT)
+    scl[restored] = clouds.BARE
+    cloudy = _second_opinion(reader, job, percent, told=True)
+    if cloudy is not None:
+        cloudy &= ~restored
+    inner = np.s_[halo : scl.shape[0] - halo, halo : scl.shape[1] - halo]
+    clear = clouds.clear(scl, halo, cloudy)[inner]
+    told = f"{int(restored[inner].sum())} pixels are called cloud nearly always and do not change: restored"
+    return replace(view, clear=np.packbits(clear), share=float(clear.mean()), told=told)
+
+
+def _second_opinion(reader: Reader, job: Job, percent: float, told: bool = False) -> NDArray[np.bool_] | None:
     """Where the provider's own probability of cloud is high; None without one.
 
     The classification stands without it, so a fault is told in the ledger and is no loss.
@@ -185,10 +256,12 @@ def _second_opinion(reader: Reader, job: Job, percent: float) -> NDArray[np.bool
     try:
         [(_, found)] = windows(whole, CLOUD, [job.geobox], replace(job.sensor, dtype="uint8"))
     except Fault as fault:
-        reader.note(job.scene, CLOUD, "found", fault.cause, str(fault))
+        if not told:
+            reader.note(job.scene, CLOUD, "found", fault.cause, str(fault))
         return None
     cloudy: NDArray[np.bool_] = (found >= percent) & (found <= 100)
-    reader.note(job.scene, CLOUD, "used", share=float(cloudy.mean()))
+    if not told:
+        reader.note(job.scene, CLOUD, "used", share=float(cloudy.mean()))
     return cloudy
 
 

@@ -55,11 +55,11 @@ class BlockTask:
     until: dt.date
     """The season's last day, to which ages count."""
     mask: MaskFile | None = None
+    targets: tuple[str, ...] = ()
+    """Targets still to do here; the others are stored."""
     layers: tuple[LayerFile, ...] = ()
     """The region's own layers."""
     how: How = How()  # noqa: RUF009 - a frozen value
-    targets: tuple[str, ...] = ()
-    """Targets still to do here; the others are stored."""
 
 
 @dataclass(frozen=True)

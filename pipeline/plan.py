@@ -220,9 +220,9 @@ def tile_tasks(
                 dilate_m,
                 season.end,
                 mask,
+                targets,
                 tuple(layers),
                 how,
-                targets,
             )
         )
     return tuple(tasks)

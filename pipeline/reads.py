@@ -128,13 +128,19 @@ def windows(
         try:
             raster = _prepare(job)
             try:
-                how = sensor.dtype, nodata, raster.resampling
-                return [(job.actual, raster.read(geobox, *how)) for geobox in geoboxes]
+                return [(job.actual, _one(raster, geobox, sensor.dtype, nodata)) for geobox in geoboxes]
             finally:
                 raster.close()
         except (OSError, ValueError, RasterioError) as error:
             faults.append(_fault(error))
     raise faults[0]
+
+
+def _one(raster: Raster, geobox: GeoBox, dtype: str, nodata: float) -> NDArray[Any]:
+    """One of several windows, which may share internal tiles."""
+    out = np.full(geobox.shape.yx, nodata, dtype)
+    patch = raster.patch(geobox, dtype, nodata, raster.resampling, shared=True)
+    return out if patch is None else patch.onto(out)
 
 
 def _covered(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
