@@ -16,13 +16,16 @@ UNSEEN = (0, 1)
 LAST = 11
 
 
-def clear(scl: NDArray[np.uint8], radius: int) -> NDArray[np.bool_]:
+def clear(scl: NDArray[np.uint8], radius: int, also: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
     """True where the ground is seen.
 
-    ``scl`` (y, x) holds ESA's classes; cloud and shadow are grown by a disk of ``radius`` pixels.
+    ``scl`` (y, x) holds ESA's classes; cloud and shadow are grown by a disk of ``radius`` pixels, and so
+    is what another opinion calls cloud (``also``).
     Water (6) stays clear: flooded rice is class 6. Callers pass a halo of ``radius`` and cut it off.
     """
     cloudy = _among(scl, CLOUDY)
+    if also is not None:
+        cloudy |= also
     if radius > 0 and cloudy.any():
         cloudy = grow(cloudy, radius)
     return ~(cloudy | _among(scl, UNSEEN) | (scl > LAST))

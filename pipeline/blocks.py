@@ -58,6 +58,8 @@ class Facts:
     bytes: int
     """Size of the GeoTIFF."""
     ledger: tuple[Entry, ...]
+    features: tuple[tuple[int, ...], ...] = ()
+    """Mapped pixels of a sample in each bin of the model's features, (feature, bin)."""
 
     def dump(self) -> str:
         """As JSON."""
@@ -70,7 +72,10 @@ class Facts:
             content = json.loads(path.read_text(encoding="utf-8"))
             lines = (e | {"date": dt.date.fromisoformat(e["date"])} for e in content.pop("ledger"))
             losses = (Loss(**loss) for loss in content.pop("losses"))
-            return cls(**content, losses=tuple(losses), ledger=tuple(Entry(**e) for e in lines))
+            features = tuple(tuple(row) for row in content.pop("features", ()))
+            return cls(
+                **content, features=features, losses=tuple(losses), ledger=tuple(Entry(**e) for e in lines)
+            )
         except (TypeError, KeyError) as error:
             raise ValueError(f"{path}: {type(error).__name__}: {error}") from None
 
@@ -174,10 +179,11 @@ def _store(task: BlockTask, result: BlockResult, bundle: ModelBundle, key: str, 
     reason = pixels[bands.index("reason")]
     ground = (reason != product.OUTSIDE) & (reason != product.MASKED)
     dates = pixels[bands.index("clear_dates")][ground]
+    counts = result.features.get(bundle.target.name, np.zeros((0, 0), np.int64))
     facts = Facts(
         task.name, key, digest, result.reads, result.losses, result.ground_px, result.failed_px,
         int((reason == product.MAPPED).sum()), round(float(dates.mean()), 3) if dates.size else 0.0,
-        size, result.ledger,
+        size, result.ledger, tuple(map(tuple, counts.tolist())),
     )  # fmt: skip
     write_aside(path.with_name(f"{path.name}.json"), facts.dump())
     return facts

@@ -18,6 +18,7 @@ from pystac_client.stac_api_io import StacApiIO
 from shapely.geometry.base import BaseGeometry
 from urllib3.util import Retry
 
+from features.bands import RADAR
 from pipeline import providers
 from pipeline.errors import InputError
 from pipeline.providers import ApiProvider, Provider, Record, Refused, StaticProvider
@@ -75,6 +76,12 @@ def search(sources: Sequence[Source], season: Season, place: BaseGeometry) -> Sc
         found, address = _found(source, season, place, dropped)
         if not found:
             raise InputError(_nothing(source, season, place, dropped))
+        products = sorted({s.collection for s in found})
+        if source.sensor == RADAR and len(products) > 1:
+            raise InputError(
+                f"{address} gives {source.sensor} of {len(products)} products: {', '.join(products)}; one "
+                "product a model, never mixed: name one in the provider's collections"
+            )
         where[source.sensor] = address
         kept += found
     kept.sort(key=lambda s: (s.sensor, s.datetime, s.id))

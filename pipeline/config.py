@@ -27,7 +27,7 @@ from pydantic import (
 from rasterio.errors import RasterioError
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import BANDS, DEM, REGION_LAYERS
+from features.bands import BANDS, DEM, RADAR, REGION_LAYERS
 from features.indices import INDICES
 from features.spec import FeatureSpec
 from models.samples import PLACE_COLUMNS
@@ -40,7 +40,7 @@ from pipeline.ownindices import Name, OwnIndex, named
 from pipeline.prices import Prices
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
-from pipeline.sensors import SensorName
+from pipeline.sensors import How, SensorName
 from pipeline.stores.settings import FolderSettings, PostgisSettings, usable
 
 PROVIDERS_FILE = Path(__file__).resolve().parents[1] / "configs" / "providers.yaml"
@@ -230,6 +230,11 @@ class SourceSettings(Settings):
             raise ValueError(f"convention {self.provider.convention} has no collection of {self.sensor}")
         if self.fallback and not self.fallback.collections_of(self.sensor):
             raise ValueError(f"fallback: convention {self.fallback.convention} has no {self.sensor}")
+        if self.sensor == RADAR and self.fallback and self.fallback.convention != self.provider.convention:
+            raise ValueError(
+                f"fallback: {self.fallback.convention} makes {self.sensor} otherwise than "
+                f"{self.provider.convention}; one product a model, never mixed"
+            )
         return self
 
 
@@ -238,6 +243,17 @@ class CloudSettings(Settings):
 
     dilate_m: float = Field(60, ge=0, le=2000)
     """Cloud and shadow are grown by this radius."""
+    probability_percent: float = Field(65, gt=0, le=101)
+    """Pixels of at least this cloud probability are cloud too, where the provider has one; 101: never."""
+
+
+class SpeckleSettings(Settings):
+    """How Sentinel-1's speckle is smoothed."""
+
+    filter: Literal["lee"]
+    radius_px: int = Field(3, ge=1, le=15)
+    looks: float = Field(4.4, gt=0)
+    """Equivalent number of looks: 4.4 of interferometric wide swaths in high resolution."""
 
 
 def _day(value: Any) -> Any:
@@ -372,6 +388,24 @@ class ZoneSettings(Settings):
     """Range of the correlation of the maps' errors; as the models tell it if absent."""
 
 
+class QualitySettings(Settings):
+    """Limits beyond which a season is not published; what is absent is only told."""
+
+    seam_score: float | None = Field(None, gt=0)
+    """Step over an edge of blocks, granules, zones or orbits, in standard deviations of the steps beside it."""
+    drift: float | None = Field(None, gt=0)
+    """Population stability index of a feature, mapped ground against training rows."""
+    change_percent: float | None = Field(None, ge=0, le=100)
+    """Share of the ground whose class changed since the season before, or whose value left its interval."""
+    unknown_percent: float | None = Field(None, ge=0, le=100)
+    """Share of the ground that is unknown to the model: not mapped for it, or outside its applicability."""
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is any limit."""
+        return any(v is not None for v in self.model_dump().values())
+
+
 #: Distances that may be taken to a file, and its key of ``terrain``.
 _NAMED = {"distance_to_channels": "channels", "distance_to_coast": "coast"}
 
@@ -382,6 +416,7 @@ class Config(Settings):
     region: Region
     sources: tuple[SourceSettings, ...] = Field(min_length=1)
     clouds: CloudSettings = CloudSettings()
+    speckle: SpeckleSettings | None = None
     max_loss_percent: float = Field(5, ge=0, le=100)
     seasons: dict[str, Season] = Field(min_length=1)
     indices: dict[Name, OwnIndex] = Field(default_factory=dict)
@@ -396,6 +431,7 @@ class Config(Settings):
     samples: tuple[SampleFile, ...] = ()
     evaluate_on: SampleFile | None = None
     zones: ZoneSettings | None = None
+    quality: QualitySettings = QualitySettings()
     rates: Prices | None = None
     """What core-hours, traffic and disk cost: `phusa forecast` then tells money."""
     store: Annotated[FolderSettings | PostgisSettings, Field(discriminator="kind")] | None = None
@@ -428,6 +464,12 @@ class Config(Settings):
                     f"season {entry.season!r} of {entry.file.name} is unknown; known: {', '.join(self.seasons)}"
                 )
         return self
+
+    @property
+    def how(self) -> How:
+        """What is done to pixels as they are read."""
+        percent, lee = self.clouds.probability_percent, self.speckle
+        return How(percent, lee.radius_px, lee.looks) if lee else How(percent)
 
     def need(self, spec: FeatureSpec) -> None:
         """Raises ValueError where ``sources`` lack a sensor of ``spec``."""

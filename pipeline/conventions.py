@@ -17,6 +17,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from features.bands import DEM, OPTICAL, RADAR
+from pipeline import integrity
 from pipeline.grid import cut_at_180
 from pipeline.scenes import Scene
 from pipeline.sensors import CLOUD, SCL, SENSORS
@@ -123,9 +124,11 @@ def scene(record: Record, sensor: str, provider: Offering, locate: Callable[[str
         sign=provider.sign,
         simulated=p.get("phusa:simulated") is True,
         pixel_m=_pixel_sizes(p, {band: assets[key] for band, (key, _) in found.items()}),
+        files=_files({band: assets[key] for band, (key, _) in found.items()}),
         cloud_url=_second_opinion(assets, provider.convention, locate) if sensor == OPTICAL else "",
         s3_endpoint=provider.s3_endpoint,
         connections=provider.connections,
+        processor=_processor(p) if sensor == RADAR else "",
     )
 
 
@@ -175,6 +178,12 @@ def _assets(
         )
     found = {band: (key, locate(assets[key]["href"])) for band, key in keys.items() if key}
     return found
+
+
+def _processor(p: Record) -> str:
+    """Version of Sentinel-1's processor, as ``003.71``."""
+    value = _first(p, "processing:version", "s1:processor_version", "s1:ipf_version")
+    return str(value)[:40] if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
 
 
 def _second_opinion(assets: Mapping[str, Record], convention: str, locate: Callable[[str], str]) -> str:
@@ -302,6 +311,12 @@ def _pixel_sizes(p: Record, assets: Mapping[str, Record]) -> tuple[tuple[str, fl
         if size:
             found.append((band, abs(size)))
     return tuple(found)
+
+
+def _files(assets: Mapping[str, Record]) -> tuple[tuple[str, int, str], ...]:
+    """(band, bytes, multihash) of the assets that state one of them."""
+    known = ((band, *integrity.stated(asset)) for band, asset in assets.items())
+    return tuple((band, size, checksum) for band, size, checksum in known if size or checksum)
 
 
 def _granule(p: Record, identity: str) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from distributed import Client
 
 from models.bundle import ModelBundle
@@ -116,7 +117,12 @@ class _Tile:
             "ground_px": sum(f.ground_px for f in mine),
             "failed_px": sum(f.failed_px for f in mine),
         }
-        return replace(product, provenance={**product.provenance, **counts})
+        made = {**product.provenance, **counts}
+        recipe = {**product.recipe, "provenance": made} if product.recipe else {}
+        sampled = [np.array(f.features) for f in mine if f.features]
+        if recipe and sampled:
+            recipe["feature_counts"] = np.sum(sampled, axis=0).tolist()
+        return replace(product, provenance=made, recipe=recipe)
 
     def pieces(self, product: Product) -> list[Piece]:
         """Where the blocks of a product lie, what place they have in it, and their SHA-256."""

@@ -109,7 +109,7 @@ def middles(offset: int, length: int, step: int) -> NDArray[np.intp]:
 def driver_block(task: BlockTask, given: tuple[ModelBundle, int]) -> mapping.BlockResult:
     """Drivers of the cells of one block, int16 (band, cell row, cell column); runs on workers."""
     bundle, step = given
-    stack = load(task.scenes, task.geobox, bundle.spec.bands, task.dilate_m, task.name)
+    stack = load(task.scenes, task.geobox, bundle.spec.bands, task.dilate_m, task.name, task.layers, task.how)
     cube = stack.features(bundle.spec, task.until)
     reason = mapping.reasons(task, stack, bundle, cube)
     rows, columns = (

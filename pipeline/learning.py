@@ -49,7 +49,7 @@ def gather(
     spec = spec or config.features
     imports = [import_file(config, entry) for entry in files]
     accepted = _each_once(imports)
-    own = _layers(config, spec)
+    own = region_layers(config, spec)
     tables: list[SampleTable] = []
     lost: list[Loss] = []
     reads, simulated = 0, False
@@ -69,6 +69,7 @@ def gather(
             config.clouds.dilate_m,
             config.season(name).end,
             own,
+            config.how,
         )
         unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
         if sampled.table is not None:
@@ -114,7 +115,7 @@ def _seen(
     return found
 
 
-def _layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
+def region_layers(config: Config, spec: FeatureSpec) -> tuple[LayerFile, ...]:
     """The region's layers, the very files that its maps are made with."""
     heights = [s for s in config.sources if s.sensor == DEM and set(spec.bands) & set(REGION_LAYERS)]
     season = next(iter(config.seasons.values()))  # elevation has none
@@ -152,6 +153,14 @@ def mapped_places(area: BaseGeometry) -> NDArray[np.float64]:
     if not len(inside):  # an area thinner than its grid
         inside = np.array(area.representative_point().coords)
     return on_globe(inside[:, 0], inside[:, 1])
+
+
+def to_learn_from(table: SampleTable) -> SampleTable:
+    """The table without its reference samples. Raises InputError where it has no other."""
+    try:
+        return table.to_learn_from
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def fit(table: SampleTable, target: Target, area: BaseGeometry | None = None) -> ModelBundle:
@@ -319,9 +328,10 @@ def train_all(
         raise InputError(f"no usable sample row: {gathered.report['by_rule']}")
     sampling.write_table(gathered.table, work / "samples" / "samples.parquet")
     write_aside(work / "samples" / "report.json", json_text(gathered.report))
+    table = to_learn_from(gathered.table)
     bundles = []
     for target in config.targets:
-        bundle = admission.admit(fit(gathered.table, target, config.region.geometry), gathered.table)
+        bundle = admission.admit(fit(table, target, config.region.geometry), table)
         admission.save(bundle, bundle_folder(work, target.name), config.region.geometry)
         bundles.append(bundle)
-    return bundles, gathered.table, gathered.report
+    return bundles, table, gathered.report

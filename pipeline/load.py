@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import rasterio
@@ -12,16 +12,16 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from features import clouds, terrain
+from features import clouds, speckle, terrain
 from features.bands import DEM, OPTICAL, RADAR, sensor_of
 from pipeline import ledger, pixels
 from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
 from pipeline.raster import GDAL, LayerFile, Patch
-from pipeline.reads import Job, Reader
+from pipeline.reads import Job, Reader, windows
 from pipeline.remote import Fault
 from pipeline.scenes import GUARD, Scene
-from pipeline.sensors import SCL, SENSORS
+from pipeline.sensors import CLOUD, SCL, SENSORS, How
 from pipeline.stack import Stack
 
 #: Orbits are numbers; a direction alone stands for one.
@@ -35,13 +35,14 @@ def load(
     dilate_m: float,
     where: str = "",
     layers: Sequence[LayerFile] = (),
+    how: How = How(),  # noqa: B008 - a frozen value
 ) -> Stack:
     """Read ``bands`` of all ``scenes`` that meet ``geobox``.
 
     Sentinel-2 comes as uint16 reflectance x 10000 with the offset removed, 0 = unseen (no data,
     cloud or shadow grown by ``dilate_m``) and seen values at least 1; Sentinel-1 as float32 gamma0
-    power; layers as float32 (y, x), those of the region from the files ``layers``. One pass of the satellite is one date. A read that fails is
-    recorded, never raised. Memory: dates x bands x pixels of the window.
+    power; layers as float32 (y, x), those of the region from the files ``layers``. One pass of the
+    satellite is one date. A read that fails is recorded, never raised. Memory: dates x bands x pixels of the window.
     """
     outline = _outline(geobox)
     near = [s for s in scenes if s.geometry.intersects(outline)]
@@ -58,9 +59,10 @@ def load(
                 for scene in (s for s in mine if s not in own):
                     detail = f"its ground here is read in its own zone, EPSG:{scene.epsg}"
                     stack.ledger.append(entry(scene, where, "*", "catalogued", "other zone", detail))
-                _optical(reader, own, wanted, dilate_m)
+                _optical(reader, own, wanted, dilate_m, how.cloud_percent)
             elif sensor.name == RADAR:
-                _radar(reader, mine, wanted, count=OPTICAL not in {sensor_of(b) for b in bands})
+                count = OPTICAL not in {sensor_of(b) for b in bands}
+                _radar(reader, mine, wanted, count, how)
             elif sensor.name == DEM:
                 _terrain(reader, mine, wanted)
         stack.arrays.update({layer.name: layer.read(geobox) for layer in layers if layer.name in bands})
@@ -113,7 +115,9 @@ class _Seen:
     """Nothing was written yet."""
 
 
-def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dilate_m: float) -> None:
+def _optical(
+    reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dilate_m: float, cloud_percent: float
+) -> None:
     stack = reader.stack
     passes = _passes(scenes)
     shape = (len(passes), *stack.geobox.shape.yx)
@@ -121,7 +125,7 @@ def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dila
         stack.arrays[band] = np.zeros(shape, np.uint16)
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
-    looks = _looks(reader, passes, bands, dilate_m)
+    looks = _looks(reader, passes, bands, dilate_m, cloud_percent)
     nothing = np.packbits(np.zeros(shape[1:], np.bool_))
     seen = [_Seen(nothing) for _ in passes]
     for n in range(max(map(len, passes), default=0)):
@@ -132,7 +136,11 @@ def _optical(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], dila
 
 
 def _looks(
-    reader: Reader, passes: Sequence[Sequence[Scene]], bands: Sequence[str], dilate_m: float
+    reader: Reader,
+    passes: Sequence[Sequence[Scene]],
+    bands: Sequence[str],
+    dilate_m: float,
+    cloud_percent: float,
 ) -> dict[Scene, _Look]:
     """Every scene whose classification could be read."""
     stack, sensor = reader.stack, SENSORS[OPTICAL]
@@ -148,7 +156,8 @@ def _looks(
             reader.lose(job.scene, bands, Fault(why, "its scene classification was lost"))
             continue
         scl = numbers.astype(np.uint8)
-        clear = clouds.clear(scl, halo)[inner]
+        cloudy = _second_opinion(reader, job, cloud_percent)
+        clear = clouds.clear(scl, halo, cloudy)[inner]
         looks[job.scene] = _Look(job.scene, dates[job.scene], np.packbits(clear))
         reader.note(job.scene, SCL, "used", "", job.via, float(clear.mean()))
         if not clear.any():
@@ -162,6 +171,25 @@ def _looks(
             reader.lose(job.scene, bands, Fault(GUARD, job.scene.refused))
             del looks[job.scene]
     return looks
+
+
+def _second_opinion(reader: Reader, job: Job, percent: float) -> NDArray[np.bool_] | None:
+    """Where the provider's own probability of cloud is high; None without one.
+
+    The classification stands without it, so a fault is told in the ledger and is no loss.
+    """
+    scene = job.actual
+    if not scene.cloud_url or percent > 100:
+        return None
+    whole = replace(scene, assets=((CLOUD, scene.cloud_url),), pixel_m=(), alternates=())
+    try:
+        [(_, found)] = windows(whole, CLOUD, [job.geobox], replace(job.sensor, dtype="uint8"))
+    except Fault as fault:
+        reader.note(job.scene, CLOUD, "found", fault.cause, str(fault))
+        return None
+    cloudy: NDArray[np.bool_] = (found >= percent) & (found <= 100)
+    reader.note(job.scene, CLOUD, "used", share=float(cloudy.mean()))
+    return cloudy
 
 
 def _any_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> NDArray[np.bool_]:
@@ -271,15 +299,16 @@ def harmonise(numbers: NDArray[np.uint16], offset: int) -> NDArray[np.uint16]:
     return out.reshape(numbers.shape)
 
 
-def _radar(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], count: bool) -> None:
-    stack, sensor = reader.stack, SENSORS[RADAR]
+def _radar(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], count: bool, how: How) -> None:
+    stack, sensor, halo = reader.stack, SENSORS[RADAR], how.lee_radius
     passes = _passes(scenes)
-    shape = (len(passes), *stack.geobox.shape.yx)
+    place = stack.geobox.pad(halo) if halo else stack.geobox
+    shape = (len(passes), *place.shape.yx)
     for band in bands:
         stack.arrays[band] = np.full(shape, np.nan, np.float32)
     stack.dates[RADAR], stack.orbits[RADAR] = _days(passes), _orbits(passes)
     dates = {scene: t for t, group in enumerate(passes) for scene in group}
-    jobs = (Job(s, band, stack.geobox, sensor, _unseen(s)) for s in dates for band in bands)
+    jobs = (Job(s, band, place, sensor, _unseen(s)) for s in dates for band in bands)
     for job, power in reader.read(jobs):
         if power is None:
             continue
@@ -293,6 +322,11 @@ def _radar(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], count:
             reader.note(job.scene, job.band, "read", ledger.DUPLICATE, "another slice has these pixels")
         else:
             reader.note(job.scene, job.band, "read", ledger.NODATA, "no pixel here")
+    for band in bands if halo else ():
+        smooth = [speckle.lee(power, halo, how.radar_looks) for power in stack.arrays[band]]
+        inner = np.s_[halo:-halo, halo:-halo]
+        none = np.empty((0, *stack.geobox.shape.yx), np.float32)
+        stack.arrays[band] = np.stack([s[inner] for s in smooth]) if smooth else none
     if count:
         for layer in stack.arrays[bands[0]]:
             stack.clear_dates += ~np.isnan(layer)

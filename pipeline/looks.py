@@ -81,7 +81,7 @@ def refuse(
 
 
 def _tasks(found: Scenes, place: BaseGeometry, dilate_m: float) -> list[LookTask]:
-    windows = [w for tile in tiles(place, PIXEL_M // 2) for w in _windows(tile)]
+    windows = sample_windows(place)
     outlines = [(w, lonlat_box(w)) for w in windows]
     tasks = []
     for scene in found.of(OPTICAL):
@@ -92,6 +92,11 @@ def _tasks(found: Scenes, place: BaseGeometry, dilate_m: float) -> list[LookTask
         if own:
             tasks.append(LookTask(scene, own, dilate_m))
     return sorted(tasks, key=lambda t: (_ground(t.scene), t.scene.datetime, t.scene.id))
+
+
+def sample_windows(place: BaseGeometry) -> list[GeoBox]:
+    """The windows that images of ``place`` (WGS 84) are looked at in."""
+    return [w for tile in tiles(place, PIXEL_M // 2) for w in _windows(tile)]
 
 
 def _windows(tile: Tile) -> Iterator[GeoBox]:
@@ -202,11 +207,11 @@ def look(task: LookTask) -> Found:
     bands: dict[str, NDArray[np.uint16]] = {}
     try:
         classes = [v.astype(np.uint8) for _, v in reads.windows(scene, SCL, task.windows, sensor)]
-        scl = np.concatenate([_thin(c * clouds.clear(c, reach)) for c in classes])
+        scl = np.concatenate([thin(c * clouds.clear(c, reach)) for c in classes])
         for band in guard.EVIDENCE if np.isin(scl, guard.GROUND).any() else ():
             if band in scene.urls:
                 parts = reads.windows(scene, band, task.windows, sensor)
-                bands[band] = np.concatenate([_thin(harmonise(v, copy.offset)) for copy, v in parts])
+                bands[band] = np.concatenate([thin(harmonise(v, copy.offset)) for copy, v in parts])
     except Fault:
         return Found(guard.Look(scene.id, bands, scl), False)
     return Found(guard.Look(scene.id, bands, scl), True)
@@ -214,10 +219,10 @@ def look(task: LookTask) -> Found:
 
 def _size(window: GeoBox) -> int:
     """Pixels that are kept of a window."""
-    return _thin(np.empty(window.shape.yx, np.bool_)).size
+    return thin(np.empty(window.shape.yx, np.bool_)).size
 
 
-def _thin(values: NDArray[Any]) -> NDArray[Any]:
+def thin(values: NDArray[Any]) -> NDArray[Any]:
     """About ``KEPT`` x ``KEPT`` of a window's pixels, (pixel,)."""
     step = max(1, min(values.shape) // KEPT)
     return values[::step, ::step].ravel()

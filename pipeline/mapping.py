@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,18 +14,23 @@ from rasterio.features import geometry_mask
 from shapely.geometry.base import BaseGeometry
 
 from features.spec import FeatureSpec, ordered
+from models import drift
 from models.bundle import ModelBundle
 from pipeline import product
 from pipeline.ledger import Entry
 from pipeline.load import load
 from pipeline.raster import LayerFile, read_onto
 from pipeline.scenes import Scene
+from pipeline.sensors import How
 from pipeline.stack import Loss, Stack
 from pipeline.stages import stage
 from pipeline.strips import Strips
 
 #: Side of the internal tiles of the archives' images.
 TILE_PX = 512
+
+#: Every so-many-th pixel, down and right, is held against the training rows.
+SAMPLE_STEP = 8
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class BlockTask:
     mask: MaskFile | None = None
     layers: tuple[LayerFile, ...] = ()
     """The region's own layers."""
+    how: How = How()  # noqa: RUF009 - a frozen value
     targets: tuple[str, ...] = ()
     """Targets still to do here; the others are stored."""
 
@@ -69,6 +75,8 @@ class BlockResult:
     failed_px: int
     """Those of them that a lost read took (from any target, or from any feature)."""
     ledger: tuple[Entry, ...] = ()
+    features: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    """Target name -> mapped pixels of a sample in each bin of its model's features, (feature, bin)."""
 
 
 def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
@@ -84,19 +92,33 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     part = _window(ground)
     stack = _load(task, [b.spec for b in bundles], part)
     arrays: dict[str, NDArray[Any]] = {b.target.name: _blank(b, reason) for b in bundles}
+    bounds = {b.target.name: drift.edges(b.applicability.rows) for b in bundles if b.applicability}
+    counted = {name: np.zeros((len(edges), drift.BINS), np.int64) for name, edges in bounds.items()}
     failed = np.zeros(stack.geobox.shape.yx, np.bool_)
     specs = list(dict.fromkeys(b.spec for b in bundles))
     strips = Strips(stack, ground[part])
     for at in strips:
         rows, columns = np.divmod(at, failed.shape[1])
-        place = np.s_[:, rows + part[0].start, columns + part[1].start]
+        rows, columns = rows + part[0].start, columns + part[1].start
+        sampled = _sampled(task, rows, columns)
         for spec in specs:
             cube = strips.features(at, spec, task.until)
             for bundle in (b for b in bundles if b.spec == spec):
-                stored = _mapped(stack, bundle, cube, at)
-                arrays[bundle.target.name][place] = stored
+                stored, name = _mapped(stack, bundle, cube, at), bundle.target.name
+                arrays[name][:, rows, columns] = stored
                 failed.reshape(-1)[at] |= stored[-1] == product.FAILED
-    return _result(stack, arrays, ground, failed)
+                if bundle.applicability:
+                    known = cube[:, sampled & (stored[-1] == product.MAPPED)]
+                    used = list(bundle.applicability.used)
+                    counted[name] += drift.counts(bounds[name], known.T[:, used])
+    return replace(_result(stack, arrays, ground, failed), features=counted)
+
+
+def _sampled(task: BlockTask, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which pixels are every so-many-th, counted in the tile: blocks do not matter."""
+    down, right = task.offset
+    found: NDArray[np.bool_] = ((rows + down) % SAMPLE_STEP == 0) & ((columns + right) % SAMPLE_STEP == 0)
+    return found
 
 
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
@@ -129,7 +151,7 @@ def _load(task: BlockTask, specs: Sequence[FeatureSpec], part: tuple[slice, slic
     with stage("load"):
         if not geobox.shape.x:
             return Stack(geobox, {}, {}, np.zeros(geobox.shape.yx, np.int16))
-        return load(task.scenes, geobox, bands, task.dilate_m, task.name, task.layers)
+        return load(task.scenes, geobox, bands, task.dilate_m, task.name, task.layers, task.how)
 
 
 def _window(ground: NDArray[np.bool_]) -> tuple[slice, slice]:

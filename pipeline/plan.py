@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from models.bundle import ModelBundle
-from pipeline import product, scenes, version
+from pipeline import product, provenance, scenes, version
 from pipeline.config import Config
 from pipeline.files import sha256
 from pipeline.grid import Tile, lonlat_box, tiles
@@ -23,6 +23,7 @@ from pipeline.product import Product, ProductId
 from pipeline.raster import LayerFile
 from pipeline.scenes import Scenes
 from pipeline.season import Season
+from pipeline.sensors import How
 from pipeline.work import PROCESS_BYTES, Work, of_block, of_products, peak_bytes, total
 
 
@@ -55,28 +56,48 @@ def plan(
             "code": version.digest(),
             "software": {"phusa": version.number()},
         }
-        products = tuple(
-            Product(
-                id=ProductId(season.name, tile.name, bundle.target.name),
-                season=season,
-                region=config.region.name,
-                geobox=tile.geobox,
-                target=bundle.target,
-                key=_key(settings | own, tile, made["scenes_digest"], bundle),
-                provenance=made
-                | own
-                | {
-                    "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
-                    "bundle": bundle.digest,
-                    "uncertainty": bundle.card.get("uncertainty", ""),
-                    "features": json.loads(bundle.spec.to_json()),
-                    "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
-                },
-            )
-            for bundle in bundles
-        )
+        setup = provenance.setup(tile, config.region.grid.block_px, settings, layers)
+        made["config"] = provenance.digest(setup)
+        products = tuple(_product(config, season, tile, bundle, made | own, setup) for bundle in bundles)
         plans.append(TilePlan(tile, products, block_tasks(config, season, tile, here, layers)))
     return plans
+
+
+def _product(
+    config: Config,
+    season: Season,
+    tile: Tile,
+    bundle: ModelBundle,
+    made: dict[str, Any],
+    setup: dict[str, Any],
+) -> Product:
+    """A product to be, with all that its records say of how it was made."""
+    own = made | {
+        "simulated": made["simulated"] or bool(bundle.card.get("simulated")),
+        "bundle": bundle.digest,
+        "uncertainty": bundle.card.get("uncertainty", ""),
+        "features": json.loads(bundle.spec.to_json()),
+        "error_range_m": (bundle.card.get("error_correlation") or {}).get("range_m"),
+    }
+    key = key_of(provenance.settings_of(setup), tile, made["scenes_digest"], bundle)
+    recipe = {
+        "format": provenance.FORMAT,
+        "product": {"season": season.name, "tile": tile.name, "target": bundle.target.name},
+        "region": config.region.name,
+        "season": [season.name, str(season.start), str(season.end)],
+        "key": key,
+        "setup": setup,
+    }
+    return Product(
+        id=ProductId(season.name, tile.name, bundle.target.name),
+        season=season,
+        region=config.region.name,
+        geobox=tile.geobox,
+        target=bundle.target,
+        key=key,
+        provenance=own,
+        recipe=recipe,
+    )
 
 
 @dataclass(frozen=True)
@@ -122,11 +143,13 @@ def product_settings(config: Config, season: Season) -> dict[str, Any]:
         "algorithm": product.ALGORITHM,
         "season": [season.name, str(season.start), str(season.end)],
         "clouds": config.clouds.model_dump(mode="json"),
+        **({"speckle": config.speckle.model_dump(mode="json")} if config.speckle else {}),
         "mask": [sha256(mask.path), list(mask.classes), mask.version] if mask else None,
     }
 
 
-def _key(settings: dict[str, Any], tile: Tile, scenes_digest: object, bundle: ModelBundle) -> str:
+def key_of(settings: dict[str, Any], tile: Tile, scenes_digest: object, bundle: ModelBundle) -> str:
+    """Key of a product: digest of all that its bytes depend on."""
     inputs = settings | {
         "tile": [tile.name, tile.epsg, list(tile.geobox.affine)[:6], list(tile.geobox.shape.yx)],
         "area": area_digest(tile.area),
@@ -165,9 +188,25 @@ def block_tasks(
     """The blocks of a tile with just the scenes that each meets, neighbours one after another."""
     mask = config.region.mask
     own = MaskFile(str(mask.path), mask.classes) if mask else None
+    return tile_tasks(
+        tile, here, config.region.grid.block_px, config.clouds.dilate_m, season, own, layers, config.how
+    )
+
+
+def tile_tasks(
+    tile: Tile,
+    here: Sequence[scenes.Scene],
+    block_px: int,
+    dilate_m: float,
+    season: Season,
+    mask: MaskFile | None,
+    layers: Sequence[LayerFile] = (),
+    how: How = How(),  # noqa: B008 - a frozen value
+    targets: tuple[str, ...] = (),
+) -> tuple[BlockTask, ...]:
+    """``block_tasks`` from plain values."""
     tasks = []
-    blocks = tile.blocks(config.region.grid.block_px)
-    for block in along_curve((b, b.row, b.column) for b in blocks):
+    for block in along_curve((b, b.row, b.column) for b in tile.blocks(block_px)):
         outline = lonlat_box(block.geobox)
         near = tuple(s for s in here if s.geometry.intersects(outline))
         area = shapely.intersection(tile.area, shapely.box(*block.geobox.boundingbox.bbox))
@@ -178,10 +217,12 @@ def block_tasks(
                 block.offset,
                 area,
                 near,
-                config.clouds.dilate_m,
+                dilate_m,
                 season.end,
-                own,
+                mask,
                 tuple(layers),
+                how,
+                targets,
             )
         )
     return tuple(tasks)

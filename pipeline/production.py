@@ -23,15 +23,20 @@ from pipeline import (
     ledger,
     looks,
     losses,
+    radarsteps,
     version,
 )
 from pipeline.config import Config
 from pipeline.drive import Budget, Drive, MapReport, Places, Progress
 from pipeline.errors import InputError, IntegrityError, PhusaError
 from pipeline.files import json_text, scratch_folder
+from pipeline.grid import lonlat_box
 from pipeline.journal import Journal, Listener
 from pipeline.plan import TilePlan, block_key, plan, product_settings
 from pipeline.product import ProductId
+from pipeline.provenance import Vault
+from pipeline.qa import report as report_of_quality
+from pipeline.raster import LayerFile
 from pipeline.runstate import RunState, inputs_digest
 from pipeline.scenes import Scenes
 from pipeline.season import Season
@@ -70,8 +75,10 @@ def _map(
     work = work_folder(store.path, store.region)
     verdicts = work / "looks" / f"{season.slug}.json"
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
+    radarsteps.report(found, config.region.geometry, client, _radar_steps(work, season))
     own = layers.prepare(config, found, [b.spec for b in bundles], work)
     plans = plan(config, season, found, bundles, own)
+    _keep(config, found, bundles, plans, own, Vault(store.path))
     waiting, skipped = _missing(plans, store)
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
@@ -101,6 +108,19 @@ def _map(
         log.tell("end", state=end, computed=len(report.computed), skipped=len(skipped), left=report.left)
         log.close()
     return report
+
+
+def _keep(
+    config: Config, found: Scenes, bundles: Sequence[ModelBundle], plans: Sequence[TilePlan],
+    own: Sequence[LayerFile], vault: Vault,
+) -> None:  # fmt: skip
+    """Keep what the products are made from, so that they can be made again."""
+    for bundle in bundles:
+        vault.keep_bundle(bundle)
+    for file in (*([config.region.mask.path] if config.region.mask else []), *(Path(x.path) for x in own)):
+        vault.keep_raster(file)
+    for each in plans:
+        vault.keep_tile(each.tile, found.meeting(lonlat_box(each.tile.geobox)), found)
 
 
 def _missing(plans: Sequence[TilePlan], store: Store) -> tuple[list[TilePlan], list[Record]]:
@@ -156,21 +176,32 @@ def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
     if path.is_file():
         scenes = Scenes.read(path)
         told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
-    return told
+    return told | {"radar_steps": radarsteps.read(_radar_steps(work, season))}
+
+
+def _radar_steps(work: Path, season: Season) -> Path:
+    return work / "looks" / f"{season.slug}-radar.json"
 
 
 def publish(config: Config, season: Season, store: Store) -> Release:
     """Publish what the last run of a season made: all of it, or nothing.
 
     Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a
-    product is missing, IntegrityError where one is damaged, LossError where too much was lost.
+    product is missing, IntegrityError where one is damaged, LossError where too much was lost, QualityError
+    where a limit of the config is passed.
     """
     work = work_folder(store.path, store.region)
     with driverlock.hold(work, season):
-        return _publish(config, season, store, work)
+        return _publish(config, season, store)
 
 
-def _publish(config: Config, season: Season, store: Store, work: Path) -> Release:
+def mapped(config: Config, season: Season, store: Store) -> list[Record]:
+    """The products that the last run of a season made.
+
+    Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a product
+    is missing.
+    """
+    work = work_folder(store.path, store.region)
     state = RunState.read(work, season)
     if state is None:
         raise InputError(f"season {season.name!r} has not been mapped; run `phusa map` first")
@@ -183,7 +214,11 @@ def _publish(config: Config, season: Season, store: Store, work: Path) -> Releas
             f"{len(absent)} of {len(found)} products are missing, the first {absent[0]}; "
             "run `phusa map` again: it does only those"
         )
-    records = [record for record in found.values() if record]
+    return [record for record in found.values() if record]
+
+
+def _publish(config: Config, season: Season, store: Store) -> Release:
+    records = mapped(config, season, store)
     damaged = [str(record.path) for record in records if not record.intact]
     if damaged:
         raise IntegrityError(
@@ -191,6 +226,11 @@ def _publish(config: Config, season: Season, store: Store, work: Path) -> Releas
             "run `phusa map` again: it makes those anew"
         )
     losses.refuse_records(records, config.max_loss_percent)
+    if config.quality.limited:
+        report_of_quality.refuse(report_of_quality.make(config, season, records, store))
+    work = work_folder(store.path, store.region)
+    state = RunState.read(work, season)
+    assert state is not None  # ``mapped`` read it
     return store.publish(
         season, records, areas(config, season, records), _documents(state, ledger.released(work, season))
     )

@@ -29,6 +29,7 @@ from pipeline.imports.rules import refusal
 from pipeline.load import load
 from pipeline.raster import LayerFile
 from pipeline.scenes import Scene, Scenes
+from pipeline.sensors import How
 from pipeline.sites import Refusal, Site
 from pipeline.stack import Loss
 
@@ -52,6 +53,7 @@ class SiteTask:
     """The season's last day, to which ages count."""
     layers: tuple[LayerFile, ...] = ()
     """The region's own layers."""
+    how: How = How()  # noqa: RUF009 - a frozen value
 
 
 @dataclass(frozen=True)
@@ -112,13 +114,14 @@ def sample(
     dilate_m: float,
     until: dt.date,
     layers: tuple[LayerFile, ...] = (),
+    how: How = How(),  # noqa: B008 - a frozen value
 ) -> Sampled:
     """Features of ``spec`` at ``sites``. Sites that no image saw clearly are refused.
 
     Raises PhusaError where a window failed by an error of ours.
     """
     tasks = [
-        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m, until, layers)
+        SiteTask(geobox, places, members, scenes.meeting(lonlat_box(geobox)), dilate_m, until, layers, how)
         for geobox, places, members in windows(sites, resolution_m)
     ]
     found: dict[Site, NDArray[np.float32]] = {}
@@ -149,7 +152,7 @@ def _unseen(site: Site, lost: bool) -> Refusal:
 def sample_window(task: SiteTask, spec: FeatureSpec) -> SiteResult:
     """Features of the sites of one window; runs on workers."""
     where = task.sites[0].sample_id
-    stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, where, task.layers)
+    stack = load(task.scenes, task.geobox, spec.bands, task.dilate_m, where, task.layers, task.how)
     cube = stack.features(spec, task.until)
     rows, columns = np.array(task.pixels).T
     clear = stack.clear_dates[rows, columns]

@@ -59,6 +59,8 @@ class Scene:
     """Not a real image; every product made from it says so."""
     pixel_m: tuple[tuple[str, float], ...] = ()
     """(band, pixel size that the record claims), in units of its CRS."""
+    files: tuple[tuple[str, int, str], ...] = ()
+    """(band, bytes of its file or 0, its multihash or ""), as the record states them."""
     cloud_url: str = ""
     """Address of the provider's cloud probability in percent, where it has one."""
     s3_endpoint: str = ""
@@ -66,6 +68,8 @@ class Scene:
     """Most connections at a time that its provider allows; 0 is no limit."""
     alternates: tuple[Scene, ...] = ()
     """The same image from the source's fallback, read where this one's files cannot be."""
+    processor: str = ""
+    """Version of what made a Sentinel-1 image, where the record tells it."""
     refused: str = ""
     """What its pixels say against its offset: then it is not used, and what is needed of it is lost."""
 

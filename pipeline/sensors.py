@@ -34,6 +34,17 @@ class Sensor:
         return tuple(b for b, sensor in BANDS.items() if sensor == self.name)
 
 
+@dataclass(frozen=True)
+class How:
+    """What is done to pixels as they are read, beside growing clouds."""
+
+    cloud_percent: float = 65
+    """Pixels whose cloud probability, where the provider has one, is at least this are cloud."""
+    lee_radius: int = 0
+    """Pixels around each that Lee's filter of radar power looks at; 0 leaves speckle alone."""
+    radar_looks: float = 4.4
+
+
 SENSORS = MappingProxyType(
     {
         sensor.name: sensor

@@ -17,12 +17,16 @@ from typing import Any
 
 import psycopg
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import settings
 from support import Answer, Phusa, free_port, wait_for
 
+from pipeline import learning
 from pipeline.cli import main
+from pipeline.config import Config
 from pipeline.demo import Demo, build
+from pipeline.sampling import read_table
 from pipeline.stores import schema
 
 SIZE = 160
@@ -62,6 +66,43 @@ def phusa() -> Phusa:
         return Answer(result.exit_code, result.stdout, result.stderr)
 
     return run
+
+
+QUICK = """
+name: salinity
+kind: regression
+title: {vi: Độ mặn của đất, en: Soil salinity}
+unit: dS/m
+column: ece
+transform: log
+model: {trees: 8, leaves: 4, min_leaf: 5, seed: 1}
+folds: {count: 3, block_m: 400}
+"""
+
+
+def call(command: list[object]) -> None:
+    result = CliRunner().invoke(main, [str(word) for word in command])
+    assert result.exit_code == 0, result.stderr
+
+
+@pytest.fixture(scope="session")
+def quick_region(original_demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a demonstration whose season is mapped and published with one quick model of two features."""
+    folder = tmp_path_factory.mktemp("mapped") / "demo"
+    shutil.copytree(original_demo.config.parent, folder)
+    config, season, table = folder / "demo.yaml", original_demo.season, folder / "table.parquet"
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    content |= {"features": ["ndvi_p50", "slope"], "targets": ["quick.yaml"], "indices": {}, "windows": {}}
+    config.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+    (folder / "quick.yaml").write_text(QUICK, encoding="utf-8")
+    call(["samples", config, "--out", table])
+    settings = Config.read(config)
+    # Too few trees to be admitted by `train`; they are enough to make a map of.
+    model = learning.fit(read_table(table), settings.target("salinity"), settings.region.geometry)
+    model.save(folder / "model")
+    call(["map", config, "--season", season, "--bundle", folder / "model"])
+    call(["publish", config, "--season", season])
+    return folder
 
 
 # --- PostgreSQL --------------------------------------------------------------------------------

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +28,18 @@ from pipeline import (
 from pipeline.cli import shell
 from pipeline.cli.db import db
 from pipeline.cli.explain import drivers, explain
+from pipeline.cli.export import export
+from pipeline.cli.exportsamples import export_samples
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
 from pipeline.cli.mosaic import mosaic_
 from pipeline.cli.nextsamples import next_samples
+from pipeline.cli.qa import qa
 from pipeline.cli.releases import history, journal, review, verify, withdraw
+from pipeline.cli.replay import replay
 from pipeline.cli.report import report
-from pipeline.cli.shell import Result, command
+from pipeline.cli.shell import Result, command, open_configured
 from pipeline.cli.zones import zones
 from pipeline.config import Config, SampleFile
 from pipeline.demo import Simulation
@@ -49,7 +52,7 @@ from pipeline.files import json_text, write_aside
 from pipeline.sampling import read_table, write_table
 from pipeline.scenes import Scenes
 from pipeline.season import Season
-from pipeline.stores import Store, open_store, work_folder
+from pipeline.stores import Store, work_folder
 
 _PATH = click.Path(path_type=Path)
 _config = click.argument("config", type=_PATH)
@@ -148,7 +151,7 @@ def train(
     """Train the model of one target. Refused (exit 3) where it misses its gate or is no better than the
     model that it would replace; then nothing is written."""
     settings = Config.read(config)
-    theme, rows = settings.target(target), read_table(table)
+    theme, rows = settings.target(target), learning.to_learn_from(read_table(table))
     own = learning.bundle_folder(_work(settings), theme.name) if out is None else out
     rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
     bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
@@ -171,7 +174,7 @@ def evaluate(
 ) -> Result:
     """Score a target: folds matched to the map, spatial and random ones, and the config's reference."""
     settings = Config.read(config)
-    rows = read_table(table)
+    rows = learning.to_learn_from(read_table(table))
     theme = settings.target(target)
     model = learning.load_bundle(bundle) if bundle else learning.fit(rows, theme, settings.region.geometry)
     with runner.cluster(scheduler) as client:
@@ -206,6 +209,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
         "files": [str(f.resolve()) for f in made.files],
         "loss_percent": made.loss_percent,
         "lost": made.lost,
+        "ledger": made.ledger,
         **_scene_counts(made.scenes),
     }
 
@@ -224,7 +228,7 @@ def map_(
     """Map a season with trained models. Finished products are kept; run again to do the rest."""
     settings = Config.read(config)
     when = settings.season(season)
-    with _store(settings) as store:
+    with open_configured(settings) as store:
         models = learning.bundles_for(settings, bundles, _work(settings))
         found = _scene_list(settings, when, scenes, [m.spec for m in models])
         with runner.cluster(scheduler) as client:
@@ -239,7 +243,7 @@ def map_(
 def publish(config: Path, season: str) -> Result:
     """Publish what `map` made of a season: all of it at once, or nothing."""
     settings = Config.read(config)
-    with _store(settings) as store:
+    with open_configured(settings) as store:
         release = production.publish(settings, settings.season(season), store)
     return _release_result(store, release)
 
@@ -313,13 +317,17 @@ def _simulation(settings: Path, seed: int | None, size_px: int | None) -> Simula
 def status(config: Path) -> Result:
     """For each season: products done, missing and failed."""
     settings = Config.read(config)
-    with _store(settings) as store:
+    with open_configured(settings) as store:
         return {"store": str(store.path), "seasons": production.status(settings, store)}
 
 
 main.add_command(zones)
+main.add_command(replay)
+main.add_command(export)
+main.add_command(qa)
 main.add_command(forecast_)
 main.add_command(next_samples)
+main.add_command(export_samples)
 main.add_command(explain)
 main.add_command(drivers)
 main.add_command(report)
@@ -335,7 +343,7 @@ def _run(
     """The whole season, from scenes to publication."""
     settings = Config.read(config)
     when = settings.season(season)
-    with _store(settings) as store:
+    with open_configured(settings) as store:
         if not settings.targets:
             raise InputError(f"{config}: the config has no targets; add the key targets")
         models = learning.bundles_for(settings, bundles, _work(settings)) if bundles else []
@@ -429,24 +437,8 @@ def _scene_counts(found: Scenes) -> Result:
     }
 
 
-def _store_settings(settings: Config) -> Any:
-    if settings.store is None:
-        raise InputError("the config has no store; add the key store")
-    return settings.store
-
-
-@contextmanager
-def _store(settings: Config) -> Iterator[Store]:
-    """The config's store, closed at the end."""
-    store = open_store(_store_settings(settings), settings.region.name, shell.dsn())
-    try:
-        yield store
-    finally:
-        store.close()
-
-
 def _work(settings: Config) -> Path:
-    return work_folder(_store_settings(settings).path, settings.region.name)
+    return work_folder(shell.store_settings(settings).path, settings.region.name)
 
 
 def _map_result(settings: Config, season: str, report: MapReport) -> Result:

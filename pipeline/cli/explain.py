@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from features.bands import BANDS
+from features.bands import BANDS, sensor_of
 from models import explain as explaining
 from models.bundle import ModelBundle
 from models.samples import SampleTable
@@ -108,7 +108,7 @@ def drivers(
         found = catalog.search(settings.sources, when, settings.region.geometry)
     else:
         found = Scenes.read(scenes)
-        found.need(when, sorted({BANDS[band] for band in model.spec.bands}))
+        found.need(when, sorted({BANDS[band] for band in model.spec.bands if band in BANDS}))
     with runner.cluster(scheduler) as client, shell.progress("drivers") as show:
         made = mapped.write(settings, when, found, model, out, client, cell_m, show)
     return {
@@ -149,12 +149,20 @@ def _at(
         for k, (lon, lat) in enumerate(places, 1)
     ]
     resolution = settings.region.grid.resolution_m
-    sensors = {BANDS[band] for band in model.spec.bands}
+    sensors = {sensor_of(band) for band in model.spec.bands}
     sources = [s for s in settings.sources if s.sensor in sensors]
     found = catalog.search(sources, season, sampling.place(sites, resolution))
     with runner.cluster(scheduler) as client:
         read = sampling.sample(
-            client, sites, found, model.spec, resolution, settings.clouds.dilate_m, season.end
+            client,
+            sites,
+            found,
+            model.spec,
+            resolution,
+            settings.clouds.dilate_m,
+            season.end,
+            learning.region_layers(settings, model.spec),
+            settings.how,
         )
     losses.refuse(
         losses.percent(len(read.losses), read.reads), settings.max_loss_percent, losses.worst(read.losses)

@@ -41,7 +41,7 @@ def forecast_(
     """
     settings = Config.read(config)
     when = settings.season(season)
-    sensors = sorted({BANDS[band] for band in settings.features.bands})
+    sensors = sorted({BANDS[band] for band in settings.features.bands if band in BANDS})
     if scenes:
         found = Scenes.read(scenes)
         found.need(when, sensors)

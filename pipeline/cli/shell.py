@@ -20,8 +20,10 @@ import click
 from rasterio.errors import NotGeoreferencedWarning
 from tqdm import tqdm
 
-from pipeline.errors import PhusaError
+from pipeline.config import Config
+from pipeline.errors import InputError, PhusaError
 from pipeline.files import json_text
+from pipeline.stores import FolderSettings, PostgisSettings, Store, open_store
 
 Result = dict[str, Any]
 
@@ -203,3 +205,20 @@ def _span(seconds: float) -> str:
 def dsn() -> str | None:
     """Address of PostgreSQL, from the environment."""
     return os.environ.get("PHUSA_DSN")
+
+
+def store_settings(settings: Config) -> FolderSettings | PostgisSettings:
+    """The config's store. Raises InputError where it has none."""
+    if settings.store is None:
+        raise InputError("the config has no store; add the key store")
+    return settings.store
+
+
+@contextmanager
+def open_configured(settings: Config) -> Iterator[Store]:
+    """The config's store, closed at the end."""
+    store = open_store(store_settings(settings), settings.region.name, dsn())
+    try:
+        yield store
+    finally:
+        store.close()
