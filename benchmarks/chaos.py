@@ -1,6 +1,6 @@
 """Kills and faults at random moments: does a season still end at the bytes of an undisturbed run?
 
-Usage: chaos.py [KILLS] [--seed N] [--no-links]. A small simulated delta whose images come over HTTP from a
+Usage: chaos.py [KILLS] [--seed N] [--no-links] [--folder F] (which keeps what was built for another time). A small simulated delta whose images come over HTTP from a
 server that resets, truncates and refuses now and then. A Dask scheduler, two workers and the driver are
 processes of their own; KILLS (24) times one of them is killed (SIGKILL), the driver also while it publishes.
 Whatever was killed is started again, until a round is whole; then it begins anew with an empty store. Last,
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -95,7 +95,10 @@ def phusa(*arguments: object) -> None:
 
 
 def build(folder: Path) -> Land:
+    bundles = [part for name in ("salinity", "degradation") for part in ("--bundle", str(folder / name))]
     out, settings = folder / "demo", folder / "quick.yaml"
+    if (folder / "degradation").is_dir():
+        return Land(folder, out / "demo.yaml", folder / "scenes.json", bundles)
     settings.write_text(SETTINGS)
     phusa("demo", "--simulation", settings, "--out", out, "--only-data")
     config = out / "demo.yaml"
@@ -104,7 +107,6 @@ def build(folder: Path) -> Land:
     config.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
     phusa("scenes", config, "--season", SEASON, "--out", folder / "scenes.json")
     phusa("samples", config, "--out", folder / "samples.parquet")
-    bundles = []
     for target in ("salinity", "degradation"):
         phusa(
             "train",
@@ -116,14 +118,13 @@ def build(folder: Path) -> Land:
             "--out",
             folder / target,
         )
-        bundles += ["--bundle", str(folder / target)]
     return Land(folder, config, folder / "scenes.json", bundles)
 
 
 def over_http(land: Land, server: Faults) -> None:
     """The scenes' files at the server's address."""
-    text = json.dumps(json.loads(land.scenes.read_text()))
-    land.scenes.write_text(text.replace(str(land.config.parent), server.address))
+    text = land.scenes.read_text().replace(str(land.config.parent), server.address)
+    land.scenes.write_text(re.sub(r"http://[0-9.]+:[0-9]+", server.address, text))
 
 
 @dataclass
@@ -262,6 +263,7 @@ def one_round(
             target.wait()
             tally.kills[victim] += 1
             tally.visible += half_visible(land)
+            say(f"kill {sum(tally.kills.values())}: {victim}; half visible so far: {tally.visible}")
             done = driver.ended(600)
         if not done:
             sys.exit("a driver hangs")
@@ -278,6 +280,13 @@ def finish(land: Land, reference: dict[str, str], tally: Tally) -> None:
     tally.different += sorted(k for k in reference.keys() | now.keys() if reference.get(k) != now.get(k))
     tally.releases.add(len(list(land.store.glob("releases/*/*/*/collection.json"))))
     tally.rounds += 1
+    say(
+        f"round {tally.rounds}: {len(now)} files, different so far: {tally.different}; {tally.twice} of {tally.blocks} blocks made again"
+    )
+
+
+def say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -342,10 +351,8 @@ def links_drop(land: Land, reference: dict[str, str], rng: random.Random) -> Non
         shutil.rmtree(land.store, ignore_errors=True)
         prefix = tuple(("ip", "netns", "exec", name) for name in names)
         with serve(land.config.parent, host) as server:
-            text = json.loads(land.scenes.read_text())
-            address = json.dumps(text).split("http://", 1)[1].split("/", 1)[0]
             before = land.scenes.read_text()
-            land.scenes.write_text(json.dumps(text).replace(f"http://{address}", server.address))
+            over_http(land, server)
             cluster = Cluster(land.folder / "dask", host, prefix)
             drops, codes = 0, []
             try:
@@ -388,11 +395,12 @@ def main() -> None:
     parser.add_argument("kills", type=int, nargs="?", default=24)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--no-links", action="store_true")
+    parser.add_argument("--folder", type=Path)
     options = parser.parse_args()
     rng, tally = random.Random(options.seed), Tally()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "dask").mkdir()
+        folder = options.folder or Path(name)
+        (folder / "dask").mkdir(parents=True, exist_ok=True)
         land = build(folder)
         cluster = Cluster(folder / "dask")
         with serve(land.config.parent) as server:
