@@ -40,7 +40,7 @@ class Bucket:
         self.address, self.name, self.prefix = address.rstrip("/"), name, prefix.strip("/")
         own = Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
         with self._told():
-            self._s3: Any = boto3.client(
+            self._s3: Any = boto3.Session().client(  # the default session keeps old credentials
                 "s3", endpoint_url=endpoint, config=own, region_name=None if endpoint is None else "us-east-1"
             )
 
