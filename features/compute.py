@@ -48,9 +48,10 @@ def block(
     Returns float32 (feature, y, x), NaN where a feature has no seen value.
     Raises ValueError for a missing band, a wrong dtype, shapes that do not match, missing dates.
 
-    Memory: beside ``out``, 4 bytes for each date of each series (a formula in a window) and of one more,
-    and 400 bytes, times 256 pixels, however large the block; Theil-Sen slopes add 512 bytes a pair of
-    dates; arrays that are not C-contiguous are copied. With several orbits, see ``sar``.
+    Memory: beside ``out``, 4 bytes for each date of each series (a formula in a window) times 272 pixels, or
+    512 KiB where that is less, and 4 bytes for each date and band and 400 bytes, times 272 pixels, however large
+    the block; Theil-Sen slopes add 512 bytes a pair of dates; arrays that are not C-contiguous are copied.
+    With several orbits, see ``sar``.
     """
     shape = _check(stack, spec)
     dates = _check_dates(stack, spec, dates or {}, "dates")
@@ -87,6 +88,7 @@ def indices_of(
         held within -32767 and 32767, with -32768 for NaN.
 
     Returns float32 (index, y, x) or ``out``; NaN where a band is unseen or the formula undefined.
+    Memory: beside ``out``, 512 KiB; arrays that are not C-contiguous are copied.
     Raises ValueError for an unknown name, a missing band, a wrong dtype or shapes that do not match.
     """
     formulas = [parse(formula_of(name, indices)) for name in names]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from models import folds, knndm, leftout, measures, search
+from models import design, folds, knndm, leftout, measures, search
 from models.bundle import ModelBundle
 from models.recipe import Recipe
 from models.samples import SampleTable
@@ -160,7 +160,38 @@ def on_reference(bundle: ModelBundle, table: SampleTable) -> dict[str, Any]:
     table = table.select(bundle.spec.names).measured(bundle.target.name)
     if table.spec.digest != bundle.spec.digest:
         raise ValueError("the samples were read with other features than the model's")
-    return score(table, bundle.target, bundle.predict_rows(table.X))
+    layers = bundle.predict_rows(table.X)
+    return score(table, bundle.target, layers) | by_design(table, bundle.target, layers)
+
+
+def by_design(table: SampleTable, target: Target, layers: Layers) -> dict[str, Any]:
+    """Scores over the ground that a probability sample stands for; empty where ``table`` is none.
+
+    From the columns ``inclusion_probability`` and, where it has one, ``stratum``. Rows that the model cannot
+    judge are left out, and their share of the ground is told.
+    """
+    if "inclusion_probability" not in table.frame or table.frame.inclusion_probability.isna().any():
+        return {}
+    p = table.frame.inclusion_probability.to_numpy(np.float64)
+    strata = table.frame.stratum.fillna("").to_numpy(str) if "stratum" in table.frame else np.full(len(p), "")
+    judged = ~np.isnan(layers[target.layers[0]])
+    first, y = layers[target.layers[0]].astype(np.float64), table.y(target.name)
+
+    def over(values: NDArray[np.float64]) -> design.Mean:
+        return design.mean(values[judged], p[judged], strata[judged])
+
+    if target.kind == "class":
+        right = over((first == y).astype(np.float64))
+        scores = {"accuracy": right.value, "accuracy_se": right.se}
+    else:
+        square, bias = over((first - y) ** 2), over(first - y)
+        inside = over(((layers["lower"] <= y) & (y <= layers["upper"])).astype(np.float64))
+        rmse = float(np.sqrt(square.value))
+        scores = {"rmse": rmse, "rmse_se": square.se / (2 * rmse) if rmse else 0.0, "bias": bias.value, "bias_se": bias.se,
+                  "coverage": inside.value, "coverage_se": inside.se}  # fmt: skip
+    known = design.mean(judged.astype(np.float64), p, strata)
+    finite = {name: value if np.isfinite(value) else None for name, value in scores.items()}
+    return {"by_design": finite | {"judged_share": known.value, "strata": len(np.unique(strata))}}
 
 
 def score(table: SampleTable, target: Target, layers: Layers) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def sites(table: SampleTable) -> NDArray[np.intp]:
     frame = table.frame
     text = frame.epsg.astype(str) + " " + frame.x.astype(str) + " " + frame.y.astype(str)
     place, places = pd.factorize(text)
-    polygon, polygons = pd.factorize(frame.group.replace("", np.nan))
+    polygon, polygons = pd.factorize(frame.group.mask(frame.group == ""))
     # A place that names its polygon in one survey only still belongs to it: parts of one graph.
     named = polygon >= 0
     size = len(places) + len(polygons)

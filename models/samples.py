@@ -51,6 +51,19 @@ class SampleTable:
             raise ValueError(f"sample table has no column {target!r}")
         return replace(self, frame=self.frame[self.frame[target].notna()].reset_index(drop=True))
 
+    @property
+    def to_learn_from(self) -> SampleTable:
+        """Without the rows of a probability sample (column ``inclusion_probability``), which judge maps and are
+        never trained on. Raises ValueError where no other is left."""
+        if "inclusion_probability" not in self.frame:
+            return self
+        own = self.frame["inclusion_probability"].isna()
+        if not own.any():
+            raise ValueError(
+                "all samples are of a reference sample (inclusion_probability); it is never trained on"
+            )
+        return replace(self, frame=self.frame[own].reset_index(drop=True))
+
     def take(self, rows: NDArray[np.intp]) -> SampleTable:
         """The rows numbered ``rows``, in that order."""
         return replace(self, frame=self.frame.iloc[rows].reset_index(drop=True))

@@ -28,7 +28,7 @@ def train(table: SampleTable, target: Target, places: Vector | None = None) -> M
     same bytes; where tuning has a time limit the card says that they may differ. Raises ValueError where a
     value is not one that the target allows, where values do not vary, where a class has no sample, and where all samples are of one site.
     """
-    whole = table.measured(target.name)
+    whole = table.to_learn_from.measured(target.name)
     target.check_values(whole.y(target.name), every_class=True)
     if unknown := sorted(set(target.model.monotone) - set(whole.spec.names)):
         raise ValueError(

@@ -17,6 +17,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from features.bands import DEM, OPTICAL, RADAR
+from pipeline import integrity
 from pipeline.grid import cut_at_180
 from pipeline.scenes import Scene
 from pipeline.sensors import CLOUD, SCL, SENSORS
@@ -123,6 +124,7 @@ def scene(record: Record, sensor: str, provider: Offering, locate: Callable[[str
         sign=provider.sign,
         simulated=p.get("phusa:simulated") is True,
         pixel_m=_pixel_sizes(p, {band: assets[key] for band, (key, _) in found.items()}),
+        files=_files({band: assets[key] for band, (key, _) in found.items()}),
         cloud_url=_second_opinion(assets, provider.convention, locate) if sensor == OPTICAL else "",
         s3_endpoint=provider.s3_endpoint,
         connections=provider.connections,
@@ -309,6 +311,12 @@ def _pixel_sizes(p: Record, assets: Mapping[str, Record]) -> tuple[tuple[str, fl
         if size:
             found.append((band, abs(size)))
     return tuple(found)
+
+
+def _files(assets: Mapping[str, Record]) -> tuple[tuple[str, int, str], ...]:
+    """(band, bytes, multihash) of the assets that state one of them."""
+    known = ((band, *integrity.stated(asset)) for band, asset in assets.items())
+    return tuple((band, size, checksum) for band, size, checksum in known if size or checksum)
 
 
 def _granule(p: Record, identity: str) -> str | None:

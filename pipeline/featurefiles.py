@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from features.spec import FeatureSpec
-from pipeline import layers, looks, losses, mapping, runner
+from pipeline import layers, ledger, looks, losses, mapping, runner
 from pipeline.config import Config
 from pipeline.drive import Progress
 from pipeline.errors import PhusaError
-from pipeline.files import scratch_folder
+from pipeline.files import json_text, scratch_folder, write_aside
 from pipeline.grid import lonlat_box, tiles
 from pipeline.mapping import BlockTask
 from pipeline.plan import block_tasks
@@ -39,6 +39,8 @@ class FeatureFiles:
     """Lost reads by scene and reason."""
     scenes: Scenes
     """What was read, and what the guard refused."""
+    ledger: dict[str, Any]
+    """Sums of ``out/ledger.parquet``."""
 
 
 def write(
@@ -46,8 +48,9 @@ def write(
 ) -> FeatureFiles:
     """``out/<tile>.tif``, float32 with NaN, a band a feature.
 
-    Raises LossError beyond ``max_loss_percent`` and PhusaError where a block failed; then no file
-    of this run is left.
+    ``out/ledger.parquet`` tells what became of every read, ``ledger.json`` its sums and the gaps of the
+    orbits. Raises LossError beyond ``max_loss_percent`` and PhusaError where a block failed; then nothing
+    of this run is left but the ledger.
     """
     spec = config.features
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client)
@@ -65,18 +68,23 @@ def write(
                 tasks.append(task)
         reads = ground = failed = 0
         lost: list[Loss] = []
+        entries: list[ledger.Entry] = []
         for done, outcome in enumerate(runner.execute(client, mapping.feature_block, tasks, spec), 1):
             if outcome.result is None:
                 raise PhusaError(f"block {outcome.task.name} failed: {outcome.error}")
             reads, lost = reads + outcome.result.reads, [*lost, *outcome.result.losses]
+            entries += outcome.result.ledger
             ground, failed = ground + outcome.result.ground_px, failed + outcome.result.failed_px
             _write_block(owner[outcome.task.name], outcome.task.offset, outcome.result.arrays["features"])
             progress(done, len(tasks))
+        ledger.write(entries, out / "ledger.parquet")
+        told = ledger.sums([out / "ledger.parquet"]) | {"gaps": ledger.gaps(found, season)}
+        write_aside(out / "ledger.json", json_text(told | {"records_dropped": found.reasons}))
         share = losses.percent(len(lost), reads)
         losses.refuse(share, config.max_loss_percent, losses.worst(lost))
         losses.refuse_ground(failed, ground, f"season {season.name!r}")
         files = [_finish_features(path, out) for path in sorted(set(owner.values()))]
-        return FeatureFiles(files, share, losses.worst(lost), found)
+        return FeatureFiles(files, share, losses.worst(lost), found, told)
 
 
 def _write_block(path: Path, offset: tuple[int, int], cube: NDArray[np.float32]) -> None:

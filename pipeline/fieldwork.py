@@ -42,11 +42,6 @@ class Ground:
     """1 where the model has seen nothing alike, 0 elsewhere."""
     access: Floats | None = None
 
-    def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Ground:
-        """The places numbered, or flagged, by ``rows``."""
-        parts = {k: None if v is None else v[rows] for k, v in vars(self).items()}
-        return Ground(**parts)
-
     def xy(self, epsg: int) -> Floats:
         """Metres (place, 2)."""
         return np.column_stack(transformer(4326, epsg).transform(self.lon, self.lat))
@@ -144,7 +139,7 @@ def reachable(ground: Ground, roads: Path | None, reach_m: float, avoid: Path | 
     """The same ground with its access: 0 further than ``reach_m`` from every road, and in what is to be avoided."""
     access = np.ones(len(ground.lon))
     epsg = utm_of(float(np.median(ground.lon)), float(np.median(ground.lat)))
-    points = shapely.points(ground.xy(epsg))
+    points = np.asarray(shapely.points(ground.xy(epsg)))
     if roads is not None:
         lines = shapely.STRtree(_shapes(roads, epsg))
         pairs, _ = lines.query_nearest(points, max_distance=reach_m, all_matches=False)

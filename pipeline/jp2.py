@@ -10,7 +10,8 @@ from dataclasses import dataclass
 Fetch = Callable[[int, int], bytes]
 
 START = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
-_MAX_BOXES, _MAX_MARKERS, _MAX_PARTS = 64, 1024, 65_536
+#: Sentinel-2 has 121 tiles of one part; every part beyond the first bytes costs a request.
+_MAX_BOXES, _MAX_MARKERS, _MAX_PARTS = 64, 1024, 4096
 _SOC, _SIZ, _SOT, _SOD, _EOC = 0xFF4F, 0xFF51, 0xFF90, 0xFF93, 0xFFD9
 #: Bytes of a tile-part's start that are brought at once: most headers are shorter.
 _HEADER = 512
@@ -57,6 +58,8 @@ def layout(fetch: Fetch, size: int) -> Layout:
         if stop <= at + 12:
             raise ValueError("a JPEG 2000 tile has no length")
         at = stop
+    else:
+        raise ValueError(f"its JPEG 2000 tiles have more than {_MAX_PARTS} parts")
     return Layout((tile_height, tile_width), (height, width), parts)
 
 

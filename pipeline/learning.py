@@ -155,6 +155,14 @@ def mapped_places(area: BaseGeometry) -> NDArray[np.float64]:
     return on_globe(inside[:, 0], inside[:, 1])
 
 
+def to_learn_from(table: SampleTable) -> SampleTable:
+    """The table without its reference samples. Raises InputError where it has no other."""
+    try:
+        return table.to_learn_from
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
 def fit(table: SampleTable, target: Target, area: BaseGeometry | None = None) -> ModelBundle:
     """Train, for a map of ``area`` (WGS 84) where given; a fault of the samples is an InputError."""
     try:
@@ -320,9 +328,10 @@ def train_all(
         raise InputError(f"no usable sample row: {gathered.report['by_rule']}")
     sampling.write_table(gathered.table, work / "samples" / "samples.parquet")
     write_aside(work / "samples" / "report.json", json_text(gathered.report))
+    table = to_learn_from(gathered.table)
     bundles = []
     for target in config.targets:
-        bundle = admission.admit(fit(gathered.table, target, config.region.geometry), gathered.table)
+        bundle = admission.admit(fit(table, target, config.region.geometry), table)
         admission.save(bundle, bundle_folder(work, target.name), config.region.geometry)
         bundles.append(bundle)
-    return bundles, gathered.table, gathered.report
+    return bundles, table, gathered.report

@@ -72,9 +72,14 @@ def folder(work: Path, season: Season) -> Path:
 
 def summary(work: Path, season: Season) -> dict[str, Any]:
     """Reads of a season's last run: catalogued, found, read, used, and dropped by reason."""
+    return sums(folder(work, season).glob("*.parquet"))
+
+
+def sums(paths: Iterable[Path]) -> dict[str, Any]:
+    """Reads of all ``paths``: catalogued, found, read, used, and dropped by reason."""
     counts: Counter[str] = Counter()
     dropped: Counter[str] = Counter()
-    for path in sorted(folder(work, season).glob("*.parquet")):
+    for path in paths:
         table = pyarrow.parquet.read_table(path, columns=["state", "reason"])
         for pair in table.group_by(["state", "reason"]).aggregate([([], "count_all")]).to_pylist():
             counts[pair["state"]] += pair["count_all"]

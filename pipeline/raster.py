@@ -15,6 +15,7 @@ import rasterio
 from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from pyproj.exceptions import ProjError
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
@@ -24,8 +25,8 @@ from pipeline.pixels import replicate
 from pipeline.remote import Access, Fault, RemoteFile
 from pipeline.tiles import Shelf, decoded, decodes
 
-#: Largest internal tile, and source window a pixel of the grid, that are read at all.
-MAX_TILE_BYTES = 256 << 20
+#: Largest internal tile, most of them in a file, and largest source window a pixel of the grid.
+MAX_TILE_BYTES, MAX_TILES = 256 << 20, 1 << 22
 MAX_SOURCE_PX = 400
 #: Edges that differ by less than this part of a pixel are one edge.
 _ALIGNED = 1e-3
@@ -238,6 +239,8 @@ class Raster:
         if layout is None:
             return []
         parts = layout.parts(row, column)
+        if not parts and isinstance(layout, jp2.Layout):
+            raise Fault("truncated", f"tile {row}, {column} is not in the file")
         most = 2 * layout.tile[0] * layout.tile[1] * np.dtype(self.facts.dtype).itemsize + 65_536
         if sum(stop - start for start, stop in parts) > most:
             raise Fault("unreadable", f"tile {row}, {column} claims more than {most} bytes in the file")
@@ -300,14 +303,21 @@ def _facts(source: LocalFile | RemoteFile) -> Facts:
     layout: tiff.Layout | jp2.Layout | None
     try:
         layout = tiff.layout(source.fetch) if driver == "GTiff" else jp2.layout(source.fetch, source.size)
-    except ValueError as error:
+    except (Fault, ValueError) as error:
         if isinstance(source, RemoteFile):
-            raise Fault("unreadable", str(error)) from None
+            raise error if isinstance(error, Fault) else Fault("unreadable", str(error)) from None
         layout = None  # GDAL knows more kinds, and has the whole file
     with _opened(source.path, driver) as file:
         tile, dtype = file.block_shapes[0], file.dtypes[0]
         if tile[0] * tile[1] * np.dtype(dtype).itemsize > MAX_TILE_BYTES:
             raise Fault("unreadable", f"its internal tiles of {tile[0]} x {tile[1]} pixels are too large")
+        if math.prod(-(-n // m) for n, m in zip(file.shape, tile, strict=True)) > MAX_TILES:
+            raise Fault(
+                "unreadable", f"its {file.shape} pixels lie in internal tiles of {tile[0]} x {tile[1]}"
+            )
+        t = file.transform
+        if not all(math.isfinite(v) and abs(v) < 1e12 for v in t) or abs(t.determinant) < 1e-18:
+            raise Fault("wrong grid", f"its pixels have no place: {tuple(t)[:6]}")
         if layout and layout.shape != file.shape:
             raise Fault("unreadable", f"its size is {layout.shape} by its header, {file.shape} by GDAL")
         epsg, projected = (file.crs.to_epsg(), file.crs.is_projected) if file.crs else (None, False)
@@ -473,7 +483,12 @@ def _means(source: NDArray[Any], n: int, nodata: float, dtype: Any) -> NDArray[A
 
 
 def _warp_window(file: Facts, geobox: GeoBox) -> tuple[int, int, int, int] | None:
-    columns, rows = _places(geobox, file.crs, ~file.transform)
+    if not file.crs:
+        raise Fault("wrong grid", "it has no coordinate reference system")
+    try:
+        columns, rows = _places(geobox, file.crs, ~file.transform)
+    except ProjError as error:
+        raise Fault("wrong grid", f"its coordinate reference system cannot be used: {error}") from None
     inside = (columns >= 0) & (rows >= 0) & (columns < file.width) & (rows < file.height)
     if not inside.any():
         return None

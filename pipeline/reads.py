@@ -24,6 +24,7 @@ from rasterio.warp import transform_bounds
 from shapely.geometry.base import BaseGeometry
 
 from features.bands import OPTICAL
+from pipeline import integrity
 from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
 from pipeline.raster import Facts, Patch, Raster, cause, open_raster
@@ -192,6 +193,9 @@ def _prepare(job: Job) -> Raster:
     except (OSError, ValueError, RasterioError) as error:
         raise _fault(error) from None
     try:
+        for band, size, checksum in scene.files:
+            if band == job.band:
+                integrity.check(raster.source, raster.url, size, checksum)
         raster.resampling = _check(raster.facts, job)
         raster.bring(job.geobox, raster.resampling)
     except BaseException as error:

@@ -33,6 +33,8 @@ from pipeline import stages
 #: Tries of one range, the wait before the second (it doubles), and the longest wait obeyed.
 ATTEMPTS, WAIT_S, LONGEST_WAIT_S = 5, 0.5, 60.0
 TIMEOUT = urllib3.Timeout(connect=15, read=30)
+#: Bytes a second below which an answer counts as none.
+SLOWEST = 10_000
 #: First bytes fetched of a file: a COG's directories are there.
 HEAD = 32768
 #: Ranges closer than this are fetched as one.
@@ -219,7 +221,8 @@ def _done(answer: urllib3.BaseHTTPResponse) -> None:
 def _redirected(place: str, location: str) -> str:
     target = urljoin(place, location)
     old, new = urlsplit(place), urlsplit(target)
-    if new.hostname != old.hostname or (old.scheme == "https" and new.scheme != "https"):
+    upgraded = (old.scheme, new.scheme, old.port, new.port) == ("http", "https", None, None)
+    if new.hostname != old.hostname or ((new.scheme, new.port) != (old.scheme, old.port) and not upgraded):
         raise Fault("redirect", f"redirected to {new.scheme}://{new.netloc}, which is not the provider's")
     return target
 
@@ -232,7 +235,9 @@ def _body(answer: urllib3.BaseHTTPResponse, start: int, stop: int, access: Acces
     length = min(stop, size) - start if size is not None else MAX_WHOLE + 1
     mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
     try:
-        body = answer.read(length)
+        body = _read(answer, length)
+    except Fault:
+        raise
     except TimeoutError:
         raise _Again("timeout", "the answer stopped coming") from None
     except (HTTPError, OSError) as error:
@@ -247,6 +252,20 @@ def _body(answer: urllib3.BaseHTTPResponse, start: int, stop: int, access: Acces
     if said is not None and said.isdigit() and int(said) != len(body):
         raise _Again("truncated", f"{len(body)} bytes came of {said}")
     return Answer(body[start:stop], len(body), mark)
+
+
+def _read(answer: urllib3.BaseHTTPResponse, length: int) -> bytes:
+    """At most ``length`` bytes. A server that lets them drip would never run into a time-out of its own."""
+    parts, missing = [], length
+    latest = time.monotonic() + float(TIMEOUT.read_timeout or 0) + length / SLOWEST
+    while missing and (part := answer.read1(min(missing, 1 << 18), decode_content=False)):
+        parts.append(part)
+        missing -= len(part)
+        if missing and time.monotonic() > latest:
+            raise _Again(
+                "timeout", f"{length - missing} bytes of {length} came, less than {SLOWEST} a second"
+            )
+    return b"".join(parts)
 
 
 def _range_size(said: str, start: int, stop: int) -> int:

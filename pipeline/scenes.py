@@ -59,6 +59,8 @@ class Scene:
     """Not a real image; every product made from it says so."""
     pixel_m: tuple[tuple[str, float], ...] = ()
     """(band, pixel size that the record claims), in units of its CRS."""
+    files: tuple[tuple[str, int, str], ...] = ()
+    """(band, bytes of its file or 0, its multihash or ""), as the record states them."""
     cloud_url: str = ""
     """Address of the provider's cloud probability in percent, where it has one."""
     s3_endpoint: str = ""

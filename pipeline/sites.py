@@ -137,9 +137,10 @@ class _Import:
     ) -> None:
         self.path, self.seasons, self.targets, self.stated = path, seasons, targets, stated
         given = {h.strip() for h in stated.columns}
-        self.sheet = sheets.read(
+        sheet = sheets.read(
             path, lambda cells: names_a_place(cells) or (bool(given) and given <= set(cells)), stated.layer
         )
+        self.sheet = sheets.spread(sheet)
         self.columns = self._columns()
         cells = [c for r in self.sheet.rows for c in r.cells if isinstance(c, str)]
         self.sign = decimal_sign(cells)

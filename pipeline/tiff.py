@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 #: Reads (start, stop) of the file.
 Fetch = Callable[[int, int], bytes]
 
-_MAX_ENTRIES, _MAX_DIRECTORIES, _MAX_ARRAY = 512, 64, 1 << 26
+#: Directories hold a few hundred kilobytes; all tags of a file together may hold this much.
+_MAX_ENTRIES, _MAX_DIRECTORIES, _MAX_TAGS = 512, 64, 1 << 24
 _SIZES = {
     1: 1,
     2: 1,
@@ -31,7 +33,9 @@ _SIZES = {
     17: 8,
     18: 8,
 }
-_CODES = {3: "H", 4: "I", 16: "Q"}
+_CODES = {3: "u2", 4: "u4", 16: "u8"}
+#: Whole-number tags.
+Tags = dict[int, NDArray[np.integer[Any]]]
 _WIDTH, _HEIGHT, _STRIP_OFFSETS, _ROWS_PER_STRIP, _STRIP_COUNTS = 256, 257, 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS = 322, 323, 324, 325
 _BITS, _COMPRESSION, _FILL_ORDER, _SAMPLES, _PREDICTOR, _FORMAT = 258, 259, 266, 277, 317, 339
@@ -94,9 +98,10 @@ def layout(fetch: Fetch) -> Layout:
         raise ValueError("it is not a TIFF file")
     order, big = ("<" if head[:2] == b"II" else ">"), head[2:4] in (b"+\0", b"\0+")
     at = struct.unpack(order + ("Q" if big else "I"), head[8:16] if big else head[4:8])[0]
-    first: dict[int, tuple[int, ...]] | None = None
+    first: Tags | None = None
+    room = _MAX_TAGS
     for _ in range(_MAX_DIRECTORIES):
-        tags, at = _directory(fetch, at, order, big)
+        tags, at, room = _directory(fetch, at, order, big, room)
         first = first or tags
         if not at:
             break
@@ -105,50 +110,54 @@ def layout(fetch: Fetch) -> Layout:
     return _layout(first, order)
 
 
-def _layout(tags: dict[int, tuple[int, ...]], order: str) -> Layout:
-    width, height = tags[_WIDTH][0], tags[_HEIGHT][0]
+def _layout(tags: Tags, order: str) -> Layout:
+    width, height = _number(tags, _WIDTH, 0), _number(tags, _HEIGHT, 0)
     tiled = _TILE_OFFSETS in tags
     offsets, counts = (_TILE_OFFSETS, _TILE_COUNTS) if tiled else (_STRIP_OFFSETS, _STRIP_COUNTS)
     if offsets not in tags or counts not in tags or len(tags[offsets]) != len(tags[counts]):
         raise ValueError("its TIFF directory does not say where the pixels lie")
     if tiled:
-        tile = tags.get(_TILE_HEIGHT, (0,))[0], tags.get(_TILE_WIDTH, (0,))[0]
+        tile = _number(tags, _TILE_HEIGHT, 0), _number(tags, _TILE_WIDTH, 0)
     else:
-        tile = min(height, tags.get(_ROWS_PER_STRIP, (height,))[0]), width
+        tile = min(height, _number(tags, _ROWS_PER_STRIP, height)), width
     if min(tile) < 1:
         raise ValueError("its TIFF tiles have no size")
-    where, length = np.array(tags[offsets], np.uint64), np.array(tags[counts], np.uint64)
+    where, length = tags[offsets].astype(np.uint64), tags[counts].astype(np.uint64)
     return Layout(tile, (height, width), where, length, tiled, _coding(tags, order))
 
 
-def _coding(tags: dict[int, tuple[int, ...]], order: str) -> Coding | None:
-    bits, kinds = tags.get(_BITS, (1,)), tags.get(_FORMAT, (1,))
-    kind = _KINDS.get((kinds[0], bits[0]))
-    if len(bits) > 1 or tags.get(_SAMPLES, (1,))[0] != 1 or tags.get(_FILL_ORDER, (1,))[0] != 1 or not kind:
+def _coding(tags: Tags, order: str) -> Coding | None:
+    kind = _KINDS.get((_number(tags, _FORMAT, 1), _number(tags, _BITS, 1)))
+    if kind is None or _number(tags, _SAMPLES, 1) != 1 or _number(tags, _FILL_ORDER, 1) != 1:
         return None
-    return Coding(order + kind, tags.get(_COMPRESSION, (1,))[0], tags.get(_PREDICTOR, (1,))[0])
+    return Coding(order + kind, _number(tags, _COMPRESSION, 1), _number(tags, _PREDICTOR, 1))
 
 
-def _directory(fetch: Fetch, at: int, order: str, big: bool) -> tuple[dict[int, tuple[int, ...]], int]:
-    """Whole-number tags of the directory at ``at``, and where the next one is (0: nowhere)."""
+def _number(tags: Tags, tag: int, default: int) -> int:
+    return int(tags[tag][0]) if tag in tags else default
+
+
+def _directory(fetch: Fetch, at: int, order: str, big: bool, room: int) -> tuple[Tags, int, int]:
+    """The directory at ``at``, where the next one is (0: nowhere), and the bytes left for its tags."""
     size, inline = (20, 8) if big else (12, 4)
     n = struct.unpack(order + ("Q" if big else "H"), fetch(at, at + (8 if big else 2)))[0]
     if not 0 < n <= _MAX_ENTRIES:
         raise ValueError(f"a TIFF directory has {n} entries")
     at += 8 if big else 2
     entries = fetch(at, at + n * size + inline)
-    tags = {}
+    tags: Tags = {}
     for k in range(n):
         entry = entries[k * size : (k + 1) * size]
         tag, kind = struct.unpack(order + "HH", entry[:4])
         count = struct.unpack(order + ("Q" if big else "I"), entry[4 : 4 + inline])[0]
         length = count * _SIZES.get(kind, 1)
-        if length > _MAX_ARRAY:
+        room -= length
+        if room < 0:
             raise ValueError(f"TIFF tag {tag} claims {length} bytes")
         raw = entry[-inline:][:length]
         if length > inline:
             start = struct.unpack(order + ("Q" if big else "I"), entry[-inline:])[0]
             raw = fetch(start, start + length)
         if kind in _CODES and count:
-            tags[tag] = struct.unpack(f"{order}{count}{_CODES[kind]}", raw)
-    return tags, struct.unpack(order + ("Q" if big else "I"), entries[-inline:])[0]
+            tags[tag] = np.frombuffer(raw, order + _CODES[kind])
+    return tags, struct.unpack(order + ("Q" if big else "I"), entries[-inline:])[0], room

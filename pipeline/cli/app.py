@@ -29,6 +29,7 @@ from pipeline.cli import shell
 from pipeline.cli.db import db
 from pipeline.cli.explain import drivers, explain
 from pipeline.cli.export import export
+from pipeline.cli.exportsamples import export_samples
 from pipeline.cli.forecast import forecast_
 from pipeline.cli.indices import indices
 from pipeline.cli.limits import Limits, limits
@@ -150,7 +151,7 @@ def train(
     """Train the model of one target. Refused (exit 3) where it misses its gate or is no better than the
     model that it would replace; then nothing is written."""
     settings = Config.read(config)
-    theme, rows = settings.target(target), read_table(table)
+    theme, rows = settings.target(target), learning.to_learn_from(read_table(table))
     own = learning.bundle_folder(_work(settings), theme.name) if out is None else out
     rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
     bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
@@ -173,7 +174,7 @@ def evaluate(
 ) -> Result:
     """Score a target: folds matched to the map, spatial and random ones, and the config's reference."""
     settings = Config.read(config)
-    rows = read_table(table)
+    rows = learning.to_learn_from(read_table(table))
     theme = settings.target(target)
     model = learning.load_bundle(bundle) if bundle else learning.fit(rows, theme, settings.region.geometry)
     with runner.cluster(scheduler) as client:
@@ -208,6 +209,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
         "files": [str(f.resolve()) for f in made.files],
         "loss_percent": made.loss_percent,
         "lost": made.lost,
+        "ledger": made.ledger,
         **_scene_counts(made.scenes),
     }
 
@@ -325,6 +327,7 @@ main.add_command(export)
 main.add_command(qa)
 main.add_command(forecast_)
 main.add_command(next_samples)
+main.add_command(export_samples)
 main.add_command(explain)
 main.add_command(drivers)
 main.add_command(report)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli import shell
-from pipeline.cli.shell import Result, command
+from pipeline.cli.shell import Result, Told, command
 from pipeline.errors import InputError, IntegrityError
+from pipeline.files import write_aside
 
 if TYPE_CHECKING:
     import psycopg
@@ -79,6 +81,22 @@ def grant(role: str, person: str) -> Result:
 
         schema.grant(connection, role, person)
     return {"role": f"phusa_{role}", "person": person}
+
+
+@db.command()
+@click.option("--out", type=click.Path(path_type=Path), help="Markdown file, both languages.")
+@command
+def dictionary(out: Path | None) -> Result:
+    """What every table, view and column means, from the schema's own comments."""
+    with _connected() as connection:
+        from pipeline.stores import dictionary as words
+
+        entries = words.read(connection)
+    if out:
+        write_aside(out, words.markdown(entries))
+    where = {"out": str(out.resolve())} if out else {}
+    lines = [f"{e.relation}{'.' if e.column else ''}{e.column}: {e.vi} / {e.en}" for e in entries]
+    return Told({**where, "entries": words.rows(entries)}, [str(out.resolve())] if out else lines)
 
 
 @contextmanager

@@ -82,8 +82,8 @@ def _ground(
 ) -> fieldwork.Ground:
     region = settings.region
     if first:
-        mask = (region.mask.path, region.mask.classes) if region.mask else (None, ())
-        return fieldwork.of_area(region.geometry, *mask, candidates, seed)
+        path, classes = (region.mask.path, region.mask.classes) if region.mask else (None, ())
+        return fieldwork.of_area(region.geometry, path, classes, candidates, seed)
     if target is None and len(settings.targets) != 1:
         names = ", ".join(t.name for t in settings.targets) or "none"
         raise InputError(f"of which target? Name it by --target; the config has {names}")

@@ -57,7 +57,7 @@ TERMS: dict[str, tuple[str, ...]] = {
     ),
     "group": (
         "group", "khoanh dat", "ma khoanh dat", "so hieu khoanh dat", "khoanh", "ma khoanh", "so khoanh",
-        "so thu tu khoanh dat", "polygon", "polygon id", "parcel", "field id", "stt khoanh dat", "cluster",
+        "so thu tu khoanh dat", "polygon", "polygon id", "polygonid", "parcel", "field id", "stt khoanh dat", "cluster",
     ),
     "depth": (
         "depth", "do sau", "tang dat", "do sau lay mau", "tang", "do sau tang dat", "layer", "sampling depth", "tang mau",

@@ -11,7 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,23 @@ def read(path: Path, is_header: IsHeader, layer: str = "") -> Sheet:
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and _is_geojson(raw):
         return _features(path, layer)
     return _text(path, raw, is_header)
+
+
+def spread(sheet: Sheet) -> Sheet:
+    """A sheet of one observation a row (GloSIS, ISO 28258) with a column for each observed property; others as
+    they are."""
+    names = {"".join(c for c in h.casefold() if c.isalnum()): k for k, h in enumerate(sheet.header)}
+    if not {"observedproperty", "result"} <= set(names):
+        return sheet
+    what, value = names["observedproperty"], names["result"]
+    found = list(
+        dict.fromkeys(str(r.cells[what]) for r in sheet.rows if r.cells[what] != "" and not r.refused)
+    )
+    rows = [
+        replace(r, cells=[*r.cells, *(r.cells[value] if str(r.cells[what]) == n else "" for n in found)])
+        for r in sheet.rows
+    ]
+    return replace(sheet, header=[*sheet.header, *found], rows=rows)
 
 
 # --- text --------------------------------------------------------------------------------------------

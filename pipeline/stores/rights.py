@@ -44,6 +44,10 @@ RELATIONS: dict[str, dict[str, str]] = {
     "sample_statistics": _ALL,
     "run": _ALL,
     "ledger": _ALL,
+    "latest_official": _ALL,
+    "latest_official_risk": _ALL,
+    "exceedance_on_farmland": _ALL,
+    "samples_by_method": _ALL,
 }
 
 #: Function -> who may call it; one that is not named here is for the owner and the triggers only.

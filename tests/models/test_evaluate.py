@@ -15,6 +15,7 @@ from scipy.stats import binom
 
 from features import FeatureSpec
 from models import SampleTable, Target, evaluate, folds, leftout
+from models.samples import PLACE_COLUMNS
 from models.settings import BoosterSettings, FoldSettings
 from models.train import train
 
@@ -368,3 +369,31 @@ def test_a_reference_with_too_few_features_is_a_value_error() -> None:
     fewer = SampleTable(reference.frame, FeatureSpec.parse(SPEC.names[:2]))
     with pytest.raises(ValueError):
         evaluate.on_reference(bundle, fewer)
+
+
+def test_a_probability_sample_is_scored_by_its_design() -> None:
+    rng = np.random.default_rng(5)
+    y = rng.normal(10, 2, 40)
+    rows = pd.DataFrame(
+        dict.fromkeys(PLACE_COLUMNS, "")
+        | {"ece": y, "ndvi_p50": 0.5, "stratum": ["a"] * 30 + ["b"] * 10}
+        | {"inclusion_probability": [0.5] * 30 + [0.01] * 10},
+        index=range(40),
+    )
+    table = SampleTable(rows, FeatureSpec.parse(["ndvi_p50"]))
+    target = Target(name="ece", kind="regression", title={"vi": "ECe", "en": "ECe"}, unit="dS/m")
+    error = np.repeat([1.0, 3.0], [30, 10])
+    layers = {"estimate": y + error, "lower": y - 1, "upper": y + 1}
+    found = evaluate.by_design(table, target, {k: v.astype(np.float64) for k, v in layers.items()})[
+        "by_design"
+    ]
+    weight = np.array([60, 1000]) / 1060
+    assert found["bias"] == pytest.approx(weight @ [1, 3])
+    assert found["rmse"] == pytest.approx(np.sqrt(weight @ [1, 9]))
+    assert (found["coverage"], found["strata"], found["judged_share"]) == (1.0, 2, 1.0)
+    assert (
+        evaluate.by_design(
+            SampleTable(rows.drop(columns="inclusion_probability"), table.spec), target, layers
+        )
+        == {}
+    )

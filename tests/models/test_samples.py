@@ -125,3 +125,12 @@ def test_the_error_of_samples_is_read_in_the_units_that_are_learnt() -> None:
     )
     np.testing.assert_array_equal(table.error_variance("ece", log=True), [own, np.full(6, 0.2)])
     np.testing.assert_array_equal(table.error_variance("ece", log=False), [np.full(6, 9.0), np.zeros(6)])
+
+
+def test_a_reference_sample_is_never_learnt_from() -> None:
+    table = SampleTable(frame(), SPEC)
+    assert table.to_learn_from is table
+    mixed = SampleTable(frame(inclusion_probability=[0.1, *[np.nan] * 5]), SPEC)
+    assert list(mixed.to_learn_from.frame["sample_id"]) == ["s1", "s2", "s3", "s4", "s5"]
+    with pytest.raises(ValueError, match="never trained on"):
+        _ = SampleTable(frame(inclusion_probability=0.1), SPEC).to_learn_from

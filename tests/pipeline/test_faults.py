@@ -245,6 +245,27 @@ def test_ranges_that_lie_beyond_the_file_are_a_fault(server: Faults) -> None:
         RemoteFile(f"{server.address}/none", Access())
 
 
+@pytest.mark.parametrize(
+    ("place", "location", "there"),
+    [
+        ("http://a.org/x", "/y", "http://a.org/y"),
+        ("http://a.org/x", "https://a.org/y", "https://a.org/y"),
+        ("https://a.org/x", "http://a.org/y", None),
+        ("http://a.org/x", "http://a.org:8080/y", None),
+        ("http://a.org:90/x", "https://a.org:91/y", None),
+        ("https://a.org/x", "https://b.org/y", None),
+        ("https://a.org/x", "file:///etc/passwd", None),
+        ("https://a.org/x", "//b.org/y", None),
+    ],
+)
+def test_redirects_stay_with_the_provider(place: str, location: str, there: str | None) -> None:
+    if there:
+        assert remote._redirected(place, location) == there
+    else:
+        with pytest.raises(Fault, match="not the provider's"):
+            remote._redirected(place, location)
+
+
 def test_retry_after_may_be_a_date() -> None:
     soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=100)
     assert 90 < remote._seconds(email.utils.format_datetime(soon, usegmt=True)) <= 100

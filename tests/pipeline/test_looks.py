@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 import rasterio
 import shapely
@@ -137,6 +138,10 @@ def test_a_run_says_what_was_seen_and_counts_the_loss(demo: Demo, phusa: Phusa, 
     answer = phusa("features", demo.config, *season, *out, "--json")
     assert answer.code == 4, answer
     assert "taken twice" in answer.err
+    rows = pyarrow.parquet.read_table(tmp_path / "out" / "ledger.parquet").to_pylist()
+    mine = [r for r in rows if r["reason"] == "radiometric guard"]
+    assert mine and all("taken twice" in r["detail"] and r["state"] == "found" for r in mine)
+    assert json.loads((tmp_path / "out/ledger.json").read_text())["dropped"]["radiometric guard"] == len(mine)
     text = demo.config.read_text()
     for blocks in (16 * 4, 160):
         demo.config.write_text(
@@ -145,6 +150,8 @@ def test_a_run_says_what_was_seen_and_counts_the_loss(demo: Demo, phusa: Phusa, 
         made = json.loads(phusa("features", demo.config, *season, *out, "--json").out)
         assert made["dropped"].get("radiometric guard") == 1, made
         assert 0 < made["loss_percent"] < 40
+        assert made["ledger"]["dropped"]["radiometric guard"] > 0
+        assert made["ledger"]["catalogued"] >= made["ledger"]["found"] >= made["ledger"]["used"] > 0
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the shared Flanders patches")

@@ -51,7 +51,7 @@ def reasons(demo: Demo, bundle: ModelBundle, found: tuple[Scene, ...], **more: o
         60,
         dt.date(2025, 4, 30),
         settings["mask"],
-        ("salinity",),
+        targets=("salinity",),
     )  # type: ignore[arg-type]
     stored = map_block(task, [bundle]).arrays["salinity"]
     names = [band.name for band in bands_of(bundle.target)]
@@ -151,7 +151,7 @@ def test_strips_of_the_ground_give_the_bands_of_the_whole_block(
     geobox = GeoBox((SIDE, SIDE), demo.world.transform, f"EPSG:{w.EPSG}")
     task = BlockTask(
         "48PXS/0-0", geobox, (0, 0), shapely.box(*geobox.boundingbox.bbox), found, 60, dt.date(2025, 4, 30),
-        MaskFile(str(mask), (1,)), ("salinity",),
+        MaskFile(str(mask), (1,)), targets=("salinity",),
     )  # fmt: skip
     result = map_block(task, [bundle])
     stored = result.arrays["salinity"]
@@ -170,7 +170,7 @@ def test_a_block_without_ground_reads_nothing(demo: Demo, bundle: ModelBundle, t
     geobox = GeoBox((SIDE, SIDE), demo.world.transform, f"EPSG:{w.EPSG}")
     task = BlockTask(
         "48PXS/0-0", geobox, (0, 0), shapely.box(*geobox.boundingbox.bbox), found, 60, dt.date(2025, 4, 30),
-        MaskFile(str(mask), (1,)), ("salinity",),
+        MaskFile(str(mask), (1,)), targets=("salinity",),
     )  # fmt: skip
     result = map_block(task, [bundle])
     assert (result.arrays["salinity"][:-1] == -32768).all() and (

@@ -23,9 +23,19 @@ class Faults:
     folder: Path
     planted: dict[str, list[Any]] = field(default_factory=dict)
     asked: Counter[str] = field(default_factory=Counter)
+    marks: dict[str, Any] = field(default_factory=dict)
+    """End of a path -> its ETag; of a list one an answer, the last of them again and again."""
+    encodings: dict[str, str] = field(default_factory=dict)
     latency_s: float = 0.0
     address: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def mark(self, path: str) -> str:
+        with self.lock:
+            for end, mark in self.marks.items():
+                if path.endswith(end):
+                    return str(mark if isinstance(mark, str) else mark.pop(0) if len(mark) > 1 else mark[0])
+        return ""
 
     def next(self, path: str) -> str:
         with self.lock:
@@ -78,7 +88,12 @@ def _answer(handler: BaseHTTPRequestHandler, faults: Faults) -> None:
         return _hang_up(handler)
     if not path.is_file():
         return _status(handler, "404")
-    return _range(handler, path.read_bytes(), what)
+    mark = faults.mark(url.path)
+    if handler.headers.get("If-Match", mark) != mark:
+        return _status(handler, "412")
+    encoding = next((e for end, e in faults.encodings.items() if url.path.endswith(end)), "")
+    about = {"ETag": mark, "Content-Encoding": encoding}
+    return _range(handler, path.read_bytes(), what, {k: v for k, v in about.items() if v})
 
 
 def _status(handler: BaseHTTPRequestHandler, status: str, after: str = "", location: str = "") -> None:
@@ -91,7 +106,7 @@ def _status(handler: BaseHTTPRequestHandler, status: str, after: str = "", locat
     handler.end_headers()
 
 
-def _range(handler: BaseHTTPRequestHandler, content: bytes, what: str) -> None:
+def _range(handler: BaseHTTPRequestHandler, content: bytes, what: str, about: dict[str, str]) -> None:
     first, last = 0, len(content) - 1
     asked = handler.headers.get("Range", "")
     whole = not asked or what == "whole"
@@ -109,12 +124,23 @@ def _range(handler: BaseHTTPRequestHandler, content: bytes, what: str) -> None:
     if not whole:
         handler.send_header("Content-Range", f"bytes {first}-{last}/{len(content)}")
     handler.send_header("Content-Length", str(len(body)))
+    for name, value in about.items():
+        handler.send_header(name, value)
     handler.end_headers()
+    if what == "drip":
+        return _drip(handler, body)
     with suppress(ConnectionError):  # GDAL hangs up when it has what it wants
         handler.wfile.write(body[: len(body) // 2] if what == "truncate" else body)
     if what == "truncate":
         return _hang_up(handler)
     return None
+
+
+def _drip(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    with suppress(ConnectionError):
+        for k in range(len(body)):
+            handler.wfile.write(body[k : k + 1])
+            time.sleep(0.01)
 
 
 def _hang_up(handler: BaseHTTPRequestHandler) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,18 @@ def publish(
     season: Season = SEASON,
 ) -> list[Path]:  # fmt: skip
     """Make and publish the products of one target over ``area``; ``exceedance`` adds bands p<threshold>."""
+    store = FolderStore(folder / "store", "delta")
+    records = [store.put(p, cog) for p, cog in products(folder, area, name, layers, exceedance, season)]
+    return [r.path for r in store.publish(season, records).records]
+
+
+def products(
+    folder: Path, area: BaseGeometry, name: str, layers: Layers, exceedance: tuple[float, ...] = (),
+    season: Season = SEASON,
+) -> Iterator[tuple[Product, Path]]:  # fmt: skip
+    """Make the products of one target over ``area``, each with its COG."""
     theme = target(name)
     folder.mkdir(parents=True, exist_ok=True)
-    store = FolderStore(folder / "store", "delta")
-    records = []
     for tile in tiles(area, 10):
         key = hashlib.sha256(f"{tile.name}{name}{season.name}".encode()).hexdigest()
         product = _With(exceedance, tile, theme, key, season)
@@ -54,8 +62,7 @@ def publish(
         writer.write((0, 0), encode(filled, product.bands))
         cog = folder / f"{product.id.name}.made.tif"
         writer.finish(cog)
-        records.append(store.put(product, cog))
-    return [r.path for r in store.publish(season, records).records]
+        yield product, cog
 
 
 class _With(Product):
