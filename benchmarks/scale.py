@@ -100,7 +100,7 @@ def main() -> None:
     add("--disk-b", type=float, default=0.97, help="bytes on disk a pixel x band: stored blocks and the COG")
     add("--layers", type=int, default=17, help="bands of both targets' products")
     add("--busy", type=float, default=0.9, help="share of the wall time in which cores compute")
-    add("--worker-gb", type=float, default=2.1, help="memory that a worker states for a block of 1024 px")
+    add("--worker-gb", type=float, default=1.4, help="memory that a worker states for a block of 1024 px")
     add("--core-hour", type=float, default=0.04, help="USD")
     add("--disk-gb", type=float, default=0.25, help="USD a GB and year")
     add("--measure", action="store_true")
