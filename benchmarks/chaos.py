@@ -3,8 +3,8 @@
 Usage: chaos.py [KILLS] [--seed N] [--no-links] [--folder F] (which keeps what was built for another time). A small simulated delta whose images come over HTTP from a
 server that resets, truncates and refuses now and then. A Dask scheduler, two workers and the driver are
 processes of their own; KILLS (24) times one of them is killed (SIGKILL), the driver also while it publishes.
-Whatever was killed is started again, until a round is whole; then it begins anew with an empty store. Last,
-two workers in network namespaces of their own lose their link while they work (needs root; else it says so).
+Whatever was killed is started again, until a round is whole; then it begins anew with an empty store. Before
+that, two workers in network namespaces of their own lose their link while they work (needs root; else it says so).
 
 Looked at: after each kill, that what is published is whole or not there; after each round, every file
 against the undisturbed run; how many blocks were made more than once; that a release exists once.
@@ -242,34 +242,45 @@ class Tally:
 def one_round(
     land: Land, cluster: Cluster, rng: random.Random, tally: Tally, kills: int, whole_s: float, tail_s: float
 ) -> None:
-    """From an empty store to a release, killed on the way."""
+    """From an empty store to a release: a worker or the scheduler is killed every few seconds, and of three
+    drivers one at a random moment, one while it assembles and publishes."""
     shutil.rmtree(land.store, ignore_errors=True)
     number = 0
     while True:
-        driver = Driver(land, cluster.address, number)
+        driver, begun = Driver(land, cluster.address, number), time.monotonic()
+        fate = (
+            rng.choice(["lives", "at a moment", "publishing"])
+            if sum(tally.kills.values()) < kills
+            else "lives"
+        )
+        moment, published_at = rng.uniform(0.3, 1.0) * whole_s, float("inf")
+        wait = rng.uniform(0.02, 0.15) * whole_s
         number += 1
-        victim = "nobody" if sum(tally.kills.values()) >= kills else rng.choice(
-            ["driver", "scheduler", "worker 0", "worker 1", "worker 0", "publishing driver", "publishing driver"]
-        )  # fmt: skip
-        if victim == "publishing driver":
-            while not driver.all_mapped and driver.process.poll() is None:
-                time.sleep(0.02)
-            done = driver.ended(rng.uniform(0, tail_s))
-        else:
-            done = driver.ended(1e6 if victim == "nobody" else rng.uniform(0.2, 1.0) * whole_s)
-        if not done:
-            target = driver.process if "driver" in victim else cluster.processes[victim]
-            target.send_signal(signal.SIGKILL)
-            target.wait()
-            tally.kills[victim] += 1
-            tally.visible += half_visible(land)
-            say(f"kill {sum(tally.kills.values())}: {victim}; half visible so far: {tally.visible}")
-            done = driver.ended(600)
-        if not done:
-            sys.exit("a driver hangs")
+        while not driver.ended(0.05):
+            now = time.monotonic() - begun
+            if fate == "publishing" and published_at == float("inf") and driver.all_mapped:
+                published_at = now + rng.uniform(0, tail_s)
+            if (fate == "at a moment" and now > moment) or now > published_at:
+                kill(driver.process, "publishing driver" if fate == "publishing" else "driver", land, tally)
+                break
+            if now > wait and sum(tally.kills.values()) < kills:
+                victim = rng.choice(["worker 0", "worker 1", "worker 0", "worker 1", "scheduler"])
+                kill(cluster.processes[victim], victim, land, tally)
+                wait = now + rng.uniform(0.1, 0.3) * whole_s
+            if now > 60 * whole_s:
+                sys.exit("a driver hangs")
         tally.visible += half_visible(land)
-        if driver.process.returncode == 0:
+        if driver.process.wait() == 0:
             return
+
+
+def kill(process: subprocess.Popen[bytes], name: str, land: Land, tally: Tally) -> None:
+    """SIGKILL, and a look at what readers see then."""
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    tally.kills[name] += 1
+    tally.visible += half_visible(land)
+    say(f"kill {sum(tally.kills.values())}: {name}; half visible so far: {tally.visible}")
 
 
 def finish(land: Land, reference: dict[str, str], tally: Tally) -> None:
@@ -382,7 +393,8 @@ def links_drop(land: Land, reference: dict[str, str], rng: random.Random) -> Non
     made_blocks = Counter(b["block"] for told in land.journals for b in told.blocks)
     print(
         f"links: {drops} dropped for 15 s, drivers ended with {codes}; {len(different)} of {len(now)} files differ "
-        f"{different[:5]}; {sum(made_blocks.values()) - len(made_blocks)} of {len(made_blocks)} blocks made again"
+        f"{different[:5]}; {sum(made_blocks.values()) - len(made_blocks)} of {len(made_blocks)} blocks made again",
+        flush=True,
     )
     if different or codes[-1]:
         sys.exit(1)
@@ -406,8 +418,13 @@ def main() -> None:
         with serve(land.config.parent) as server:
             over_http(land, server)
             try:
+                if options.folder is None:
+                    undisturbed(land, cluster)  # compiles kernels
                 whole_s, tail_s = undisturbed(land, cluster)
+                say(f"undisturbed: {whole_s:.1f} s, of which {tail_s:.1f} s after the last block")
                 reference = land.digests()
+                if not options.no_links:
+                    links_drop(land, reference, rng)
                 with disturbing(server, land.config.parent, rng):
                     while sum(tally.kills.values()) < options.kills:
                         one_round(land, cluster, rng, tally, options.kills, whole_s, tail_s)
@@ -422,8 +439,6 @@ def main() -> None:
         print(f"{len(reference)} files a round; different from the undisturbed run: {tally.different}")
         print(f"half visible after a kill: {tally.visible}; releases a round: {sorted(tally.releases)}")
         print(f"{tally.twice} of {tally.blocks} blocks made more than once: those in flight at a kill")
-        if not options.no_links:
-            links_drop(land, reference, rng)
     sys.exit(1 if tally.different or tally.visible or tally.releases != {1} else 0)
 
 

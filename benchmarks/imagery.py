@@ -209,6 +209,7 @@ def serve(folder: str, ports: Any) -> None:
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
             self.send_header("Content-Length", str(last + 1 - first))
+            self.send_header("ETag", f'"{path.stat().st_mtime_ns:x}-{size:x}"')  # as S3, Azure and nginx do
             self.end_headers()
             self.wfile.flush()
             with path.open("rb") as file:

@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -205,17 +206,7 @@ def mapped(task: BlockTask, made: Sequence[ModelBundle]) -> int:
 
 def ready(made: Sequence[ModelBundle], task: BlockTask) -> int:
     small = task.geobox[:64, :64]
-    first = BlockTask(
-        "warm",
-        small,
-        (0, 0),
-        shapely.box(*small.boundingbox.bbox),
-        task.scenes,
-        60,
-        task.until,
-        None,
-        targets=task.targets,
-    )
+    first = replace(task, geobox=small, area=shapely.box(*small.boundingbox.bbox), mask=None)
     return mapped(first, made)
 
 

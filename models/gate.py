@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -16,13 +16,14 @@ OfQuantity = Literal[
 ]  # fmt: skip
 OfClasses = Literal["accuracy", "kappa", "brier"]
 Measure = OfQuantity | OfClasses
+Bound = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Bounds(Settings):
     """Bounds of measures; ``log_...`` are of the logarithm, for a target that learns it."""
 
-    minimum: dict[Measure, float] = Field(default_factory=dict)
-    maximum: dict[Measure, float] = Field(default_factory=dict)
+    minimum: dict[Measure, Bound] = Field(default_factory=dict)
+    maximum: dict[Measure, Bound] = Field(default_factory=dict)
 
     def missed(self, scores: Mapping[str, Any], of: str) -> list[str]:
         """A sentence for each bound that ``scores`` do not keep: which, what was found and what is wanted."""

@@ -44,6 +44,8 @@ TEXTURES = (
 #: Where only the group is known: "thành phần cơ giới nhẹ" and so on.
 GROUPS: dict[str, Group] = {
     "coarse": "coarse", "medium": "medium", "fine": "fine",
+    "cát pha": "coarse", "thịt trung bình": "medium", "sét nhẹ": "fine", "sét trung bình": "fine",
+    "clayey": "fine", "loamy": "medium", "sandy": "coarse",
     "cơ giới nhẹ": "coarse", "cơ giới trung bình": "medium", "cơ giới nặng": "fine",
 }  # fmt: skip
 

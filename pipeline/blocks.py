@@ -170,7 +170,7 @@ def _store(task: BlockTask, result: BlockResult, bundle: ModelBundle, key: str, 
     temporary = path.with_name(f".{uuid.uuid4().hex[:12]}.tmp.tif")
     temporary.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _write(temporary, pixels)
+        write(temporary, pixels)
         digest, size = sha256(temporary), temporary.stat().st_size
         os.replace(temporary, tif(path, digest))
     finally:
@@ -189,7 +189,8 @@ def _store(task: BlockTask, result: BlockResult, bundle: ModelBundle, key: str, 
     return facts
 
 
-def _write(path: Path, pixels: NDArray[np.int16]) -> None:
+def write(path: Path, pixels: NDArray[np.int16]) -> None:
+    """One block's pixels, (band, y, x), as a GeoTIFF without a place."""
     count, height, width = pixels.shape
     with rasterio.open(path, "w", count=count, height=height, width=width, dtype="int16", **_TIFF) as file:
         file.write(pixels)

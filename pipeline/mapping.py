@@ -24,7 +24,7 @@ from pipeline.scenes import Scene
 from pipeline.sensors import How
 from pipeline.stack import Loss, Stack
 from pipeline.stages import stage
-from pipeline.strips import Strips
+from pipeline.strips import Strips, put
 
 #: Side of the internal tiles of the archives' images.
 TILE_PX = 512
@@ -96,16 +96,14 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     counted = {name: np.zeros((len(edges), drift.BINS), np.int64) for name, edges in bounds.items()}
     failed = np.zeros(stack.geobox.shape.yx, np.bool_)
     specs = list(dict.fromkeys(b.spec for b in bundles))
-    strips = Strips(stack, ground[part])
-    for at in strips:
-        rows, columns = np.divmod(at, failed.shape[1])
-        rows, columns = rows + part[0].start, columns + part[1].start
-        sampled = _sampled(task, rows, columns)
+    strips = Strips(stack, ground, part)
+    for at, places in strips:
+        sampled = _sampled(task, *np.divmod(places, ground.shape[1]))
         for spec in specs:
             cube = strips.features(at, spec, task.until)
             for bundle in (b for b in bundles if b.spec == spec):
                 stored, name = _mapped(stack, bundle, cube, at), bundle.target.name
-                arrays[name][:, rows, columns] = stored
+                put(arrays[name], places, stored)
                 failed.reshape(-1)[at] |= stored[-1] == product.FAILED
                 if bundle.applicability:
                     known = cube[:, sampled & (stored[-1] == product.MAPPED)]
@@ -128,11 +126,10 @@ def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     stack = _load(task, [spec], part)
     cube = np.full((len(spec.names), *ground.shape), np.nan, np.float32)
     failed = np.zeros(stack.geobox.shape.yx, np.bool_)
-    strips = Strips(stack, ground[part])
-    for at in strips:
+    strips = Strips(stack, ground, part)
+    for at, places in strips:
         made = strips.features(at, spec, task.until)
-        rows, columns = np.divmod(at, failed.shape[1])
-        cube[:, rows + part[0].start, columns + part[1].start] = made
+        put(cube, places, made)
         failed.reshape(-1)[at] = stack.lost.reshape(-1)[at] & np.isnan(made).any(axis=0)
     return _result(stack, {"features": cube}, ground, failed)
 

@@ -158,7 +158,9 @@ class _Import:
         )
         weak = self.columns.by_term.get("sample_id")
         names = [r.cells[weak.index] for r in self.sheet.rows if r.cells[weak.index] != ""] if weak else []
-        self.own_ids = weak is not None and (weak.rank < WEAK_RANK or len(set(map(str, names))) == len(names))
+        # A column such as "name" or "id" may as well hold owners or zeros: it names samples where most differ.
+        told_apart = len(set(map(str, names))) > 0.5 * len(names)
+        self.own_ids = weak is not None and (weak.rank < WEAK_RANK or told_apart)
 
     def run(self) -> Imported:
         drafts: list[Draft] = []
@@ -197,6 +199,9 @@ class _Import:
             raise InputError(
                 f"{found}; expected lon and lat, or x, y and crs (samples.columns in the config maps odd headers)"
             )
+        column = columns.by_term.get("unit")
+        if column and column.rank and not any(unit(str(r.cells[column.index])) for r in self.sheet.rows):
+            columns = columns.without("unit")  # "đơn vị" is an organisation too
         wanted = [t.value_column for t in self.targets]
         conducts = any(values.is_ece(t) for t in self.targets) and ("ec" in columns or "ece" in columns)
         if self.targets and not set(wanted) & set(columns.by_term) and not conducts:

@@ -186,6 +186,36 @@ def dsn(postgres: str, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterat
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
+# --- S3 ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """Address of an S3 service of this run."""
+    port = free_port()
+    # In a process of its own: GDAL holds Python's lock while it reads.
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_for(f"http://127.0.0.1:{port}/moto-api/", server)
+    yield f"http://127.0.0.1:{port}"
+    server.terminate()
+    server.wait(20)
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Settings of an empty bucket of the test's own; credentials are in the environment."""
+    import boto3
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    name = f"b{time.monotonic_ns()}"
+    boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1").create_bucket(Bucket=name)
+    return {"bucket": f"s3://{name}/maps", "endpoint": s3_server}
+
+
 # --- HTTP --------------------------------------------------------------------------------------
 
 _FILES = """

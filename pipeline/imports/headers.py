@@ -18,8 +18,8 @@ TERMS: dict[str, tuple[str, ...]] = {
         "sample id", "so hieu mau", "ma mau", "ky hieu mau", "ten mau", "ma so mau", "mau so", "so mau", "id mau",
         "sample code", "sample no", "sample number", "sample", "sampleid", "mamau", "sohieumau", "kyhieumau",
         "ky hieu", "so hieu", "ma so", "site id", "ma diem", "so hieu diem", "point id", "plot id",
+        "profile id", "profile", "ma phau dien", "so hieu phau dien", "phau dien",
     ),
-    "profile": ("profile", "profile id", "phau dien", "ma phau dien", "so hieu phau dien", "pedon"),
     "date": (
         "date", "ngay lay mau", "ngay thu mau", "ngay khao sat", "thoi gian lay mau", "sampling date", "sample date",
         "date sampled", "collection date", "survey date", "ngaylaymau", "ngay lay", "ngay", "thoi gian", "resulttime",
@@ -82,7 +82,6 @@ TERMS: dict[str, tuple[str, ...]] = {
         "phuong phap do", "phuong phap phan tich", "extraction ratio", "ratio", "soil water ratio", "procedure",
         "ty le dat nuoc", "ti le dat nuoc", "usedprocedure", "analytical method",
     ),
-    "temperature": ("temperature", "nhiet do", "nhiet do do", "temp", "nhiet do dung dich"),
     "texture": (
         "texture", "thanh phan co gioi", "sa cau", "co gioi", "soil texture", "tpcg", "texture class", "loai dat theo co gioi",
     ),
@@ -150,6 +149,11 @@ class Columns:
     def __contains__(self, term: object) -> bool:
         return term in self.by_term
 
+    def without(self, term: str) -> Columns:
+        """The columns with that of one term not read."""
+        left = {t: c for t, c in self.by_term.items() if t != term}
+        return Columns(left, (*self.ignored, self.by_term[term].header), self.choices)
+
     def about(self) -> dict[str, Any]:
         """What each column was taken for, as the report tells it."""
         told = {
@@ -208,12 +212,8 @@ def _column(index: int, name: str, given: Mapping[str, str], targets: Sequence[T
         term = _GPS_TERMS.get(gps[2].casefold())
         return Column(index, name, term, 3) if term else None
     for target in targets:
-        labels = {
-            plain(target.value_column),
-            plain(target.name),
-            plain(target.title.vi),
-            plain(target.title.en),
-        }
+        titles = [t for title in (target.title.vi, target.title.en) for t in (title, split(title)[0])]
+        labels = {plain(text) for text in (target.value_column, target.name, *titles)}
         question = re.split(r"[-.]", last)[-1]
         if plain(last) in labels or plain(question) in labels:
             own = target.value_column.casefold() in (last.casefold(), question.casefold())
@@ -224,7 +224,7 @@ def _column(index: int, name: str, given: Mapping[str, str], targets: Sequence[T
 def _known(index: int, name: str, last: str, spelled_unit: str, extract: str) -> Column | None:
     """By the table of terms: the whole name first, then what is left without a form's group before ``-``."""
     for text, penalty in ((last, 0), (re.split(r"[-.]", last)[-1], 50)):
-        words = plain(text)
+        words = "sample" if text.casefold() == "mẫu" else plain(text)  # màu, a colour, is no sample
         if words.startswith("ec ") and extract:
             words = "ec"
         if words in _BY_HEADER:

@@ -243,12 +243,14 @@ def day(cell: Cell) -> Day:
     if vietnamese:
         return Day(dt.date(int(vietnamese[3]), int(vietnamese[2]), int(vietnamese[1])))
     for pattern, places in (
-        (r"(\d{1,2}) ([a-z]+) (\d{4})", (3, 2, 1)),
+        (r"(\d{1,2}) ([a-z]+) (\d{4}|\d{2})", (3, 2, 1)),
         (r"([a-z]+) (\d{1,2}) (\d{4})", (3, 1, 2)),
     ):
         english = re.fullmatch(pattern, words)
         if english and english[places[1]] in _MONTHS:
-            return Day(dt.date(int(english[3]), _MONTHS[english[places[1]]], int(english[places[2]])))
+            year = int(english[3]) + (2000 if len(english[3]) == 2 else 0)
+            found_day = dt.date(year, _MONTHS[english[places[1]]], int(english[places[2]]))
+            return Day(found_day, short_year=len(english[3]) == 2)
     return Day(dt.datetime.fromisoformat(text).date())
 
 

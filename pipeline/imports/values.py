@@ -146,7 +146,7 @@ class Reader:
         )
         if not source and self._needs_unit(wanted, column):
             why = (
-                "its numbers are not of the target's unit"
+                "its row of the unit column is empty, or its numbers are not of the target's unit"
                 if column.own
                 else "the header is no target's own name"
             )
@@ -169,7 +169,7 @@ class Reader:
     def _needs_unit(self, wanted: str, column: Column) -> bool:
         """A column of the config or of the target's own name is in the target's unit, unless its numbers
         cannot be; any other has to say its unit, where the quantity has several."""
-        if column.term in self.in_doubt:
+        if column.term in self.in_doubt or ("unit" in self.columns and wanted in _CONDUCTIVITY):
             return True
         return not column.own and any(wanted in family and len(family) > 1 for family in FAMILIES)
 

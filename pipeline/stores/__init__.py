@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.stores.bucket import Bucket
 from pipeline.stores.contract import Event, Record, Release, Store, official_on, work_folder
 from pipeline.stores.folder import FolderStore
 from pipeline.stores.settings import FolderSettings, PostgisSettings
@@ -24,8 +25,9 @@ def open_store(settings: FolderSettings | PostgisSettings, region: str, dsn: str
 
     Raises InputError where it cannot be reached or lacks its schema.
     """
+    bucket = Bucket(settings.bucket, settings.endpoint) if settings.bucket else None
     if isinstance(settings, FolderSettings):
-        return FolderStore(settings.path, region, settings.review)
+        return FolderStore(settings.path, region, settings.review, bucket)
     from pipeline.stores.postgis import PostgisStore  # psycopg is an optional extra
 
-    return PostgisStore.open(settings.path, region, dsn, settings.review, settings.pixels)
+    return PostgisStore.open(settings.path, region, dsn, settings.review, settings.pixels, bucket)

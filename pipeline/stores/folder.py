@@ -39,6 +39,7 @@ from pipeline.errors import InputError, IntegrityError, QualityError
 from pipeline.files import json_text, sha256, write_aside
 from pipeline.product import Product, ProductId, summary
 from pipeline.season import Season, slug
+from pipeline.stores.bucket import Bucket
 from pipeline.stores.contract import Event, Record, Release, release_id
 from pipeline.stores.folderjournal import PREPARE, FolderJournal, person
 from pipeline.stores.journal import Checkpoint, Entry, Standing, faults, replay
@@ -59,10 +60,11 @@ _DIGEST = "phusa:sha256"
 class FolderStore:
     """See the module's text."""
 
-    def __init__(self, path: Path, region: str, review: bool = False) -> None:
+    def __init__(self, path: Path, region: str, review: bool = False, bucket: Bucket | None = None) -> None:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; a store is a folder")
         self.path, self.region, self.review_needed = path, region, review
+        self.bucket = bucket
         self._journal = FolderJournal(path)
 
     def find(self, product: ProductId, key: str) -> Record | None:
@@ -111,6 +113,8 @@ class FolderStore:
                 self._note(PREPARE, season.name, folder)
                 self._switch(season, folder, simulated)
                 self._note("publish", season.name, folder, reviewed_by=said.reviewed_by if said else None)
+            if not waits:
+                self._send(self._links())
             for record in records:
                 self._drop_draft(record)
             placed = tuple(replace(r, path=folder / f"{r.id.name}.tif") for r in records)
@@ -214,6 +218,7 @@ class FolderStore:
         return [
             *self._unlinked(),
             *(fault for release in linked for fault in release.faults()),
+            *self._bucket_faults(linked),
             *faults(entries, where),
             *(checkpoint.faults(entries, where) if checkpoint else []),
             *self._departures(replay(entries), {r.folder for r in linked}),
@@ -313,6 +318,30 @@ class FolderStore:
         by_season = {str(Path(x["href"]).parents[1]): x for x in (*self._pointers(), *had)}
         return list(by_season.values())
 
+    def _send(self, links: Sequence[dict[str, str]]) -> None:
+        """Make the bucket hold the releases of ``links``, then the catalogue that shows them.
+
+        Nothing is sent twice; a bucket that a kill left behind is brought along by the next publication.
+        """
+        if self.bucket is None:
+            return
+        for link in links:
+            for path, digest in _Folder((self.path / link["href"]).parent, link.get(_DIGEST, "")).files():
+                self.bucket.send(path, path.relative_to(self.path).as_posix(), digest)
+        catalog = self.path / "catalog.json"
+        self.bucket.send(catalog, catalog.name, sha256(catalog))
+
+    def _bucket_faults(self, linked: Iterable[_Folder]) -> Iterator[str]:
+        """What of the published releases the bucket lacks, or holds otherwise."""
+        catalog = self.path / "catalog.json"
+        if self.bucket is None or not catalog.is_file():
+            return
+        for release in linked:
+            yield from self.bucket.faults(
+                {path.relative_to(self.path).as_posix(): digest for path, digest in release.files()}
+            )
+        yield from self.bucket.faults({catalog.name: sha256(catalog)})
+
     def _write_catalog(self, links: Iterable[dict[str, str]]) -> None:
         catalog = {
             "type": "Catalog",
@@ -385,6 +414,12 @@ class _Folder:
             return None
         found = pyogrio.read_dataframe(tables, layer=AREAS, read_geometry=False)
         return found if len(found) else None
+
+    def files(self) -> Iterator[tuple[Path, str]]:
+        """Its files and their SHA-256, the list of them last."""
+        yield from ((self.folder / name, digest) for name, digest in self._sums().items())
+        if self.digest:
+            yield self.folder / SUMS, self.digest
 
     def faults(self) -> list[str]:
         """One line for each file that is missing or not as published."""

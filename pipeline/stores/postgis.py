@@ -25,6 +25,7 @@ from pipeline.files import sha256
 from pipeline.product import Product, ProductId
 from pipeline.season import Season, slug
 from pipeline.stores import address, integrity, repairs, schema, wkb
+from pipeline.stores.bucket import Bucket
 from pipeline.stores.contract import Event, Record, Release, release_id
 from pipeline.stores.journal import Checkpoint, Entry
 
@@ -47,23 +48,25 @@ class PostgisStore:
         connection: psycopg.Connection,
         review: bool = False,
         pixels: Pixels = "in_database",
+        bucket: Bucket | None = None,
     ) -> None:
         self.path, self.region, self.connection = path, region, connection
-        self.pixels = pixels
+        self.pixels, self.bucket = pixels, bucket
         owner = connection.execute("SELECT pg_has_role(session_user, 'phusa_owner', 'MEMBER')").fetchone()
         #: Only owners may publish what nobody reviewed; the database holds to that.
         self.review_needed = review or owner != (True,)
 
     @classmethod
     def open(
-        cls, path: Path, region: str, dsn: str | None, review: bool = False, pixels: Pixels = "in_database"
-    ) -> PostgisStore:
+        cls, path: Path, region: str, dsn: str | None, review: bool = False, pixels: Pixels = "in_database",
+        bucket: Bucket | None = None,
+    ) -> PostgisStore:  # fmt: skip
         """Raises InputError where PHUSA_DSN is absent, the server does not answer or lacks the schema."""
         connection = address.connect(dsn)
         try:
             if schema.pending(connection):
                 raise InputError("the database has not the schema of this version; run `phusa db init`")
-            return cls(path, region, connection, review, pixels)
+            return cls(path, region, connection, review, pixels, bucket)
         except psycopg.errors.InsufficientPrivilege:
             connection.close()
             raise InputError("the database's user has no role of phusa; `phusa db grant` gives one") from None
@@ -102,18 +105,21 @@ class PostgisStore:
                 else:
                     path.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(cog, path)
-                    item = companions.record(product, path, digest, str(path))
+                    item = companions.record(product, path, digest, self._address(path))
                 record = known or Record(product.id, product.key, digest, path, item)
+                self._send(record)
                 if row:  # its lost file or pixels were made again
                     self._restore_pixels(row[0], path)
                 number = row[0] if row else self._insert(place, record)
                 replaced = run(
                     "DELETE FROM phusa.product WHERE (region, season, tile, target) = (%s, %s, %s, %s) AND id <> %s "
-                    "AND NOT phusa.submitted(id) RETURNING cog",
+                    "AND NOT phusa.submitted(id) RETURNING cog, item",
                     (*place, number),
                 ).fetchall()
-        for (old,) in replaced:
+        for old, item in replaced:
             remove_folder(Path(old).parent)
+            if self.bucket:
+                self.bucket.remove(self._objects(item, Path(old)))
         return record
 
     def _insert(self, place: tuple[str, ...], record: Record) -> int:
@@ -281,7 +287,31 @@ class PostgisStore:
         return integrity.journal(self.connection)
 
     def verify(self, checkpoint: Checkpoint | None = None) -> list[str]:
-        return integrity.faults(self.connection, checkpoint)
+        return [*integrity.faults(self.connection, checkpoint), *self._bucket_faults()]
+
+    def _address(self, path: Path) -> str:
+        """Where readers find a file: in the bucket, if there is one."""
+        return self.bucket.url(path.relative_to(self.path).as_posix()) if self.bucket else str(path)
+
+    def _objects(self, item: dict[str, Any], cog: Path) -> dict[str, str]:
+        """Keys in the bucket of a product's files -> SHA-256."""
+        files = companions.files(item, cog)
+        return {path.relative_to(self.path).as_posix(): digest for path, digest in files.items()}
+
+    def _send(self, record: Record) -> None:
+        """Put a product's files into the bucket before any row names them."""
+        if self.bucket:
+            for key, digest in self._objects(record.item, record.path).items():
+                self.bucket.send(self.path / key, key, digest)
+
+    def _bucket_faults(self) -> Iterator[str]:
+        """What of the published products the bucket lacks, or holds otherwise."""
+        if self.bucket:
+            rows = self.connection.execute(
+                "SELECT item, cog FROM phusa.published WHERE region = %s", (self.region,)
+            ).fetchall()
+            for item, cog in rows:
+                yield from self.bucket.faults(self._objects(item, Path(cog)))
 
     def close(self) -> None:
         self.connection.close()

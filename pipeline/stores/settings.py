@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, StringConstraints
 
 from models.settings import Settings
 
@@ -24,6 +24,13 @@ class _StoreSettings(Settings):
     path: Annotated[Path, AfterValidator(usable)]
     review: bool = False
     """Whether a second person must review what is published."""
+    bucket: (
+        Annotated[str, StringConstraints(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,62}(/[A-Za-z0-9_./-]*)?$")]
+        | None
+    ) = None
+    """s3://bucket/prefix to which what is published goes too; credentials come from the environment."""
+    endpoint: str | None = None
+    """Address of the S3 service, where it is not Amazon's."""
 
     def beside(self, folder: Path) -> _StoreSettings:
         """The same with its path relative to ``folder`` made absolute."""

@@ -170,6 +170,10 @@ def test_a_score_that_is_not_known_misses_its_bound() -> None:
     bounds = gate.Bounds(minimum={"kappa": 0.1})
     assert bounds.missed({"kappa": None}, "x") == ["kappa of x is not known; wanted at least 0.1"]
     assert gate.Bounds(minimum={"log_r2": 0.1}).missed({"log": {"r2": 0.2}}, "x") == []
+    assert gate.Bounds(maximum={"rmse": 1}).missed({"rmse": float("nan")}, "x")
+    for nothing in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="finite"):
+            gate.Bounds(minimum={"r2": nothing})
 
 
 def test_a_season_that_was_left_out_is_judged_and_gated() -> None:

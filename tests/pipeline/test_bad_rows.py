@@ -31,6 +31,7 @@ GOOD = {
     "lat": ("10.11", "10.12"), "ece": ("3.5", "4.5"), "degradation": ("slight", "none"), "x": ("600000", "600100"),
     "y": ("1110000", "1110100"), "crs": ("EPSG:32648", "EPSG:32648"), "depth": ("0-20", "0-20"),
     "gps": ("10.11 105.51 0 5", "10.12 105.52 0 5"), "_gps_precision": ("4", "5"), "Loại mẫu": ("Đất", "Đất"),
+    "unit": ("dS/m", "dS/m"),
     "extract": ("1:5", "1:5"), "inclusion_probability": ("0.01", "0.02"), "texture": ("sét", "sét"),
 }  # fmt: skip
 

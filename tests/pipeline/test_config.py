@@ -129,7 +129,7 @@ def test_the_projects_own_configs_are_valid() -> None:
         (
             "store",
             {"kind": "folder", "path": "x", "dsn": "postgresql://u:p@h/d"},
-            "store.dsn: unknown key; allowed: path, kind",
+            "store.dsn: unknown key; allowed: path",
         ),
         ("max_loss_percent", -1, "max_loss_percent: found '-1'"),
     ],

@@ -214,6 +214,21 @@ def test_any_text_is_a_multihash_or_none(text: str) -> None:
     assert found is None or text.endswith(found[1])
 
 
+@pytest.mark.parametrize(
+    ("asset", "found"),
+    [
+        ({}, (0, "")),
+        ({"file:size": 12, "file:checksum": "D50110AB"}, (12, "d50110ab")),
+        ({"file:size": True, "file:checksum": 7}, (0, "")),
+        ({"file:size": -3, "file:checksum": "1" * 300}, (0, "")),
+        ({"file:size": 1 << 60}, (0, "")),
+        ({"file:size": "12"}, (0, "")),
+    ],
+)
+def test_what_an_asset_states_of_its_file(asset: dict[str, Any], found: tuple[int, str]) -> None:
+    assert integrity.stated(asset) == found
+
+
 def one_scene(urls: dict[str, str], **about: Any) -> Scene:
     return Scene(
         "S2A_48PXS", "sentinel-2-l2a", "sentinel-2-l2a", "2025-01-02T03:20:00+00:00",

@@ -312,6 +312,9 @@ def test_real_records_parse(folder: str, convention: str, sensor: str) -> None:
         if sensor == OPTICAL:
             assert len(found.assets) == 11
             assert found.granule and found.granule in path.name
+            stating = folder in ("earth_search_v1/sentinel-2-c1-l2a", "cdse_v1/sentinel-2-l2a")
+            assert bool(found.files) == stating
+            assert all(size > 0 for _, size, _ in found.files)
             raw = folder != "earth_search_v1/sentinel-2-l2a"
             assert found.offset == (-1000 if raw and float(found.baseline or 0) >= 4 else 0)
         else:

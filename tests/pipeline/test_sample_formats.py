@@ -159,7 +159,7 @@ def test_both_degrees_in_one_cell(tmp_path: Path, text: str) -> None:
     [
         "2025-02-03", "03/02/2025", "3/2/2025", "3-2-2025", "03.02.2025", "3/2/25", "2025/02/03", "20250203",
         "2025-02-03T07:30:00.000+07:00", "2025-02-03 07:30", "03/02/2025 07:30", "ngày 3 tháng 2 năm 2025",
-        "3 tháng 2, 2025", "3-Feb-2025", "Feb 3, 2025", "3 February 2025", "45691",
+        "3 tháng 2, 2025", "3-Feb-2025", "3-Feb-25", "Feb 3, 2025", "3 February 2025", "45691",
     ],
 )  # fmt: skip
 def test_days_in_the_spellings_of_the_field(text: str) -> None:
@@ -432,6 +432,18 @@ def test_a_unit_is_never_guessed_from_numbers(tmp_path: Path) -> None:
         f"s{k},105.{k:02d},10.2,{v}\n" for k, v in enumerate([3] * 20 + [4800])
     )
     assert [r.rule for r in imported(write(tmp_path / "g.csv", good)).refusals] == ["impossible-value"]
+
+
+def test_a_unit_column_speaks_for_its_own_row(tmp_path: Path) -> None:
+    text = "Mẫu,lat,lon,ece,Đơn vị\nM1,10.5,105.5,1200,µS/cm\nM2,10.5,105.6,4,dS/m\nM3,10.5,105.7,4,\n"
+    found = imported(write(tmp_path / "s.csv", text))
+    assert [(s.sample_id, s.values["salinity"]) for s in found.sites] == [("M1", 1.2), ("M2", 4.0)]
+    assert [r.rule for r in found.refusals] == ["no-unit"]
+    organisation = imported(
+        write(tmp_path / "o.csv", "id,lat,lon,ece,Đơn vị\nM1,10.5,105.5,3,Viện Thổ nhưỡng\n")
+    )
+    assert len(organisation.sites) == 1
+    assert "Đơn vị" in organisation.about["ignored_columns"]
 
 
 def test_layers_are_weighted_by_thickness_to_the_depth_that_is_mapped(tmp_path: Path) -> None:

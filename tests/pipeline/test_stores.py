@@ -21,13 +21,15 @@ from pipeline.stores import FolderSettings, PostgisSettings, Store, open_store
 from pipeline.stores.postgis import PostgisStore
 
 
-@pytest.fixture(params=["folder", "postgis"])
+@pytest.fixture(params=["folder", "postgis", "folder in a bucket", "postgis in a bucket"])
 def reopen(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Store]:
     """Opens the store under test, as a new process would."""
-    if request.param == "folder":
-        return lambda: open_store(FolderSettings(kind="folder", path=tmp_path / "store"), "delta")
+    kind, _, where = request.param.partition(" in a ")
+    s3 = request.getfixturevalue(where) if where else {}
+    if kind == "folder":
+        return lambda: open_store(FolderSettings(kind="folder", path=tmp_path / "store", **s3), "delta")
     dsn = request.getfixturevalue("dsn")
-    return lambda: open_store(PostgisSettings(kind="postgis", path=tmp_path / "store"), "delta", dsn)
+    return lambda: open_store(PostgisSettings(kind="postgis", path=tmp_path / "store", **s3), "delta", dsn)
 
 
 @pytest.fixture
