@@ -44,7 +44,8 @@ class Outcome(Generic[T, R]):
 
 
 class WorkerSetup(WorkerPlugin):
-    """Takes the database's credentials from a worker of a foreign cluster, also from one that joins later."""
+    """Makes a worker of a foreign cluster one of ours, also one that joins later: without credentials of the
+    database, and with its memory known to itself."""
 
     name = "phusa-setup"
     idempotent = True
@@ -53,12 +54,15 @@ class WorkerSetup(WorkerPlugin):
         """Called on each worker."""
         for name in credentials():
             os.environ.pop(name, None)
+        room = USABLE * (worker.memory_manager.memory_limit or system.MEMORY_LIMIT)
+        for known in (worker.state.total_resources, worker.state.available_resources):
+            known.setdefault(MEMORY, room)
 
 
 class WorkerRoom(SchedulerPlugin):
     """States the memory of each worker to the scheduler before it looks for work that the worker may do.
 
-    A worker that stated it by itself would do so too late: where all workers were gone, what waits for their
+    A worker that states it by itself does so too late: where all workers were gone, what waits for their
     memory is only looked at as a worker joins.
     """
 
