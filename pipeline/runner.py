@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import dask
 from distributed import Client, LocalCluster, Worker, as_completed, system
-from distributed.diagnostics.plugin import WorkerPlugin
+from distributed.diagnostics.plugin import SchedulerPlugin, WorkerPlugin
 
 from pipeline.errors import InputError, PhusaError
 
@@ -44,17 +44,42 @@ class Outcome(Generic[T, R]):
 
 
 class WorkerSetup(WorkerPlugin):
-    """Makes a worker of a foreign cluster one of ours: no credentials, and its memory stated."""
+    """Makes a worker of a foreign cluster one of ours, also one that joins later: without credentials of the
+    database, and with its memory known to itself."""
 
     name = "phusa-setup"
     idempotent = True
 
-    async def setup(self, worker: Worker) -> None:
-        """Called on each worker, also on one that joins later."""
+    def setup(self, worker: Worker) -> None:
+        """Called on each worker."""
         for name in credentials():
             os.environ.pop(name, None)
-        limit = worker.memory_manager.memory_limit or system.MEMORY_LIMIT
-        await worker.set_resources(**{MEMORY: USABLE * limit})
+        room = USABLE * (worker.memory_manager.memory_limit or system.MEMORY_LIMIT)
+        for known in (worker.state.total_resources, worker.state.available_resources):
+            known.setdefault(MEMORY, room)
+
+
+class WorkerRoom(SchedulerPlugin):
+    """States the memory of each worker to the scheduler before it looks for work that the worker may do.
+
+    A worker that states it by itself does so too late: where all workers were gone, what waits for their
+    memory is only looked at as a worker joins.
+    """
+
+    name = "phusa-room"
+    idempotent = True
+
+    async def start(self, scheduler: Any) -> None:
+        """Called as the first driver connects."""
+        for address in scheduler.workers:
+            self.add_worker(scheduler, address)
+
+    def add_worker(self, scheduler: Any, worker: str) -> None:
+        """Called as a worker joins."""
+        state = scheduler.workers[worker]
+        if MEMORY not in state.resources:
+            limit = state.memory_limit or system.MEMORY_LIMIT
+            scheduler.add_resources(worker=worker, resources={MEMORY: USABLE * limit})
 
 
 def credentials() -> list[str]:
@@ -97,6 +122,7 @@ def cluster(scheduler: str) -> Iterator[Client]:
                 if not client.ncores():
                     client.wait_for_workers(1, timeout=60)
                 client.register_plugin(WorkerSetup())
+                client.register_plugin(WorkerRoom())
                 yield client
         else:
             raise InputError(f"unknown scheduler {scheduler!r}; known: threads, processes, tcp://host:port")

@@ -229,10 +229,10 @@ def test_events_are_heard_and_the_journal_tells_them_again(land: Land) -> None:
     assert kinds.count("tile") == len(report.computed) == len(told.tiles)
     for block in told.blocks:
         wall, cpu = block["stages"]["total"]
-        assert wall >= block["stages"]["load"][0] > 0
+        assert wall >= block["stages"]["load"][0] >= 0
         assert cpu > 0
         assert block["peak_bytes"] > 0
-        assert block["work"]["reads"] >= block["reads"] > 0
+        assert block["work"]["reads"] >= block["reads"] >= 0
     assert told.network_bytes == 0
     done = [line for line in (told.path.read_text() + '{"event": "blo').splitlines() if line]
     torn = told.path.with_name("torn.jsonl")
