@@ -33,7 +33,7 @@ check: install  ## Lint, types, floors
 
 lock: install  ## Resolve all packages anew into requirements.lock
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra postgis --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra postgis --extra s3 --extra dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --no-header --upgrade -o requirements.lock
 
 bench: install  ## Figures: each file of benchmarks/ prints ratios measured in one run

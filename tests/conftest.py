@@ -189,31 +189,71 @@ def dsn(postgres: str, template: str, monkeypatch: pytest.MonkeyPatch) -> Iterat
 # --- S3 ---------------------------------------------------------------------------------------
 
 
+S3_KEY, S3_SECRET = "right", "secret"
+
+
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """Address of an S3 service of this run."""
-    port = free_port()
-    # In a process of its own: GDAL holds Python's lock while it reads.
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a SeaweedFS of this run that knows one key."""
+    folder = tmp_path_factory.mktemp("weed")
+    (folder / "data").mkdir()
+    # Who may do all makes a bucket by writing into it, and S3 does not: the tests' key may not.
+    users = [("admin", "admin", ["Admin"]), (S3_KEY, S3_SECRET, ["Read", "Write", "List"])]
+    known = [
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": actions}
+        for key, secret, actions in users
+    ]
+    (folder / "s3.json").write_text(json.dumps({"identities": known}))
+    ports = {
+        name: free_port()
+        for name in ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", "filer.port",
+                     "filer.port.grpc", "s3.port", "s3.port.grpc")
+    }  # fmt: skip
     server = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        [
+            Path(sys.executable).with_name("weed"), "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", "-s3",
+            *(f"-{name}={port}" for name, port in ports.items()), "-s3.port.iceberg=0", "-s3.port.lance=0",
+            f"-s3.config={folder / 's3.json'}", "-volume.max=20", "-master.volumeSizeLimitMB=64",
+        ],
+        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    wait_for(f"http://127.0.0.1:{port}/moto-api/", server)
-    yield f"http://127.0.0.1:{port}"
-    server.terminate()
-    server.wait(20)
+    address = f"http://127.0.0.1:{ports['s3.port']}"
+    try:
+        _until_it_keeps(address)
+        yield address
+    finally:
+        server.kill()  # asked kindly, it takes half a minute
+        server.wait(20)
+
+
+def _until_it_keeps(address: str) -> None:
+    """The server takes objects some seconds after its start."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = boto3.client(
+        "s3", endpoint_url=address, aws_access_key_id="admin", aws_secret_access_key="admin",
+        region_name="us-east-1", config=Config(retries={"max_attempts": 0}),
+    )  # fmt: skip
+    last: Exception | None = None
+    for _ in range(120):
+        try:
+            for name in ("phusa", "eodata"):
+                client.put_object(Bucket=name, Key="ready", Body=b"1")
+            return
+        except (BotoCoreError, ClientError) as error:
+            last = error
+            time.sleep(0.5)
+    raise RuntimeError(f"SeaweedFS at {address} took no object: {last}")
 
 
 @pytest.fixture
 def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Settings of an empty bucket of the test's own; credentials are in the environment."""
-    import boto3
-
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    name = f"b{time.monotonic_ns()}"
-    boto3.client("s3", endpoint_url=s3_server, region_name="us-east-1").create_bucket(Bucket=name)
-    return {"bucket": f"s3://{name}/maps", "endpoint": s3_server}
+    """Settings of a place in a bucket that is the test's own; credentials are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", S3_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", S3_SECRET)
+    return {"bucket": f"s3://phusa/{time.monotonic_ns()}/maps", "endpoint": s3_server}
 
 
 # --- HTTP --------------------------------------------------------------------------------------

