@@ -48,6 +48,7 @@ from pipeline.load import load
 from pipeline.mapping import BlockTask, MaskFile, feature_block, map_block
 from pipeline.raster import GDAL
 from pipeline.scenes import Scene
+from pipeline.strips import Strips
 
 REPEATS = 3
 EPSG = 32648
@@ -198,6 +199,13 @@ def race(work: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in times.items()}
 
 
+def streamed(task: BlockTask, spec: FeatureSpec) -> None:
+    """Load, and features as maps take them: strip by strip, never kept."""
+    strips = Strips(load(task.scenes, task.geobox, spec.bands, 60), np.ones(task.geobox.shape.yx, np.bool_))
+    for at in strips:
+        strips.features(at, spec, task.until)
+
+
 def mapped(task: BlockTask, made: Sequence[ModelBundle]) -> int:
     """A worker's task: peak memory of this process so far, in KiB."""
     map_block(task, made)
@@ -246,8 +254,9 @@ def run(folder: Path, size: int, block: int, dates: int, repeats: int) -> None:
         {
             "decode": lambda: decode(first, optical),
             "load": lambda: load(scenes, first[0].geobox, optical, 60),
-            "load and features": lambda: feature_block(bare[0], OPTICAL),
-            "load and features of farmland": lambda: feature_block(first[0], OPTICAL),
+            "load and features": lambda: streamed(bare[0], OPTICAL),
+            "features command": lambda: feature_block(bare[0], OPTICAL),
+            "features command, farmland": lambda: feature_block(first[0], OPTICAL),
             "decode with S1": lambda: decode(first, SPEC.bands),
             "map step": lambda: map_block(first[0], made),
             "map step without a mask": lambda: map_block(bare[0], made),

@@ -471,6 +471,15 @@ class Config(Settings):
         percent, lee = self.clouds.probability_percent, self.speckle
         return How(percent, lee.radius_px, lee.looks) if lee else How(percent)
 
+    @property
+    def radar_product(self) -> str | None:
+        """Which Sentinel-1 product the region's features are made of: its convention and collections."""
+        for source in self.sources:
+            if source.sensor == RADAR:
+                provider = source.provider
+                return f"{provider.convention}: {', '.join(provider.collections_of(RADAR))}"
+        return None
+
     def need(self, spec: FeatureSpec) -> None:
         """Raises ValueError where ``sources`` lack a sensor of ``spec``."""
         have = {s.sensor for s in self.sources}

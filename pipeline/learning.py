@@ -15,7 +15,7 @@ from distributed import Client
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import DEM, REGION_LAYERS, sensor_of
+from features.bands import DEM, RADAR, REGION_LAYERS, sensor_of
 from features.spec import FeatureSpec
 from models import card, evaluate, search, train
 from models.bundle import BundleError, ModelBundle
@@ -163,12 +163,20 @@ def to_learn_from(table: SampleTable) -> SampleTable:
         raise InputError(str(error)) from None
 
 
-def fit(table: SampleTable, target: Target, area: BaseGeometry | None = None) -> ModelBundle:
-    """Train, for a map of ``area`` (WGS 84) where given; a fault of the samples is an InputError."""
+def fit(
+    table: SampleTable, target: Target, area: BaseGeometry | None = None, radar: str | None = None
+) -> ModelBundle:
+    """Train, for a map of ``area`` (WGS 84) where given; a fault of the samples is an InputError.
+
+    ``radar``: the Sentinel-1 product of the samples' features, which the card keeps where they have any.
+    """
     try:
-        return train.train(table, target, None if area is None else mapped_places(area))
+        made = train.train(table, target, None if area is None else mapped_places(area))
     except ValueError as error:
         raise InputError(str(error)) from None
+    if radar is None or all(sensor_of(band) != RADAR for band in made.spec.bands):
+        return made
+    return replace(made, card={**made.card, "radar": radar})
 
 
 def assess(table: SampleTable, target: Target, area: BaseGeometry | None = None) -> dict[str, Any]:
@@ -302,6 +310,12 @@ def bundles_for(config: Config, folders: Sequence[Path], work: Path) -> list[Mod
             config.need(bundle.spec)
         except ValueError as error:
             raise InputError(f"bundle of {bundle.target.name!r}: {error}") from None
+        learnt = bundle.card.get("radar")
+        if learnt and learnt != config.radar_product:
+            raise InputError(
+                f"the bundle of {bundle.target.name!r} learnt from the radar product {learnt}; the config's "
+                f"is {config.radar_product}: one product a model, never mixed"
+            )
         # A named bundle brings its own features; the store's must be the config's, or it is an old one.
         if bundle.target.name not in by_target and not bundle.made_from(config.features):
             raise InputError(
@@ -331,7 +345,7 @@ def train_all(
     table = to_learn_from(gathered.table)
     bundles = []
     for target in config.targets:
-        bundle = admission.admit(fit(table, target, config.region.geometry), table)
+        bundle = admission.admit(fit(table, target, config.region.geometry, config.radar_product), table)
         admission.save(bundle, bundle_folder(work, target.name), config.region.geometry)
         bundles.append(bundle)
     return bundles, table, gathered.report

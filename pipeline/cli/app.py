@@ -154,7 +154,9 @@ def train(
     theme, rows = settings.target(target), learning.to_learn_from(read_table(table))
     own = learning.bundle_folder(_work(settings), theme.name) if out is None else out
     rival = champion or (admission.usable(own, theme, settings.features) if out is None else own)
-    bundle = admission.admit(learning.fit(rows, theme, settings.region.geometry), rows)
+    bundle = admission.admit(
+        learning.fit(rows, theme, settings.region.geometry, settings.radar_product), rows
+    )
     bundle = admission.challenge(bundle, rows, rival, champion is not None, force)
     admission.save(bundle, own, settings.region.geometry)
     card = {name: value for name, value in bundle.card.items() if name != "rows"}
@@ -176,7 +178,11 @@ def evaluate(
     settings = Config.read(config)
     rows = learning.to_learn_from(read_table(table))
     theme = settings.target(target)
-    model = learning.load_bundle(bundle) if bundle else learning.fit(rows, theme, settings.region.geometry)
+    model = (
+        learning.load_bundle(bundle)
+        if bundle
+        else learning.fit(rows, theme, settings.region.geometry, settings.radar_product)
+    )
     with runner.cluster(scheduler) as client:
         scores = _scores(settings, client, [model], rows)[target]
     result = {"target": target, "bundle": model.digest, **scores}

@@ -255,6 +255,19 @@ def test_a_stored_model_of_other_features_is_refused(small: Demo, phusa: Phusa) 
     assert "trained on other features" in answer.json["error"]
 
 
+def test_a_model_of_another_radar_product_is_refused(small: Demo, phusa: Phusa) -> None:
+    edit(small, features=["ndvi_p50", "vv_mean"])
+    assert run(phusa, small).code == 0
+    content = yaml.safe_load(small.config.read_text())
+    radar = next(s for s in content["sources"] if s["sensor"] == "sentinel-1-rtc")
+    radar["provider"]["collections"] = {"sentinel-1-rtc": ["another-processor"]}
+    edit(small, sources=content["sources"])
+    bundle = next((small.config.parent / "store" / "work").glob("*/bundles/salinity"))
+    answer = run(phusa, small, "--bundle", bundle, command="map")
+    assert answer.code == 2
+    assert "one product a model, never mixed" in answer.json["error"]
+
+
 def test_a_damaged_run_state_is_an_integrity_fault(small: Demo, phusa: Phusa) -> None:
     assert run(phusa, small).code == 0
     state = next((small.config.parent / "store" / "work").glob("*/runs/*.json"))
