@@ -384,15 +384,12 @@ def links_drop(land: Land, reference: dict[str, str], rng: random.Random) -> Non
                 cluster.close()
                 land.scenes.write_text(before)
     now = land.digests()
-    # The list of scenes says where the files were: at another address here.
-    different = sorted(
-        k
-        for k in reference.keys() | now.keys()
-        if reference.get(k) != now.get(k) and "/scenes/" not in f"/{k}"
-    )
+    # Records say where the images were, and that is another address here: the pixels are compared.
+    maps = [k for k in reference.keys() | now.keys() if k.endswith(".tif")]
+    different = sorted(k for k in maps if reference.get(k) != now.get(k))
     made_blocks = Counter(b["block"] for told in land.journals for b in told.blocks)
     print(
-        f"links: {drops} dropped for 15 s, drivers ended with {codes}; {len(different)} of {len(now)} files differ "
+        f"links: {drops} dropped for 15 s, drivers ended with {codes}; {len(different)} of {len(maps)} maps and blocks differ "
         f"{different[:5]}; {sum(made_blocks.values()) - len(made_blocks)} of {len(made_blocks)} blocks made again",
         flush=True,
     )
