@@ -201,8 +201,10 @@ def race(work: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
 
 def streamed(task: BlockTask, spec: FeatureSpec) -> None:
     """Load, and features as maps take them: strip by strip, never kept."""
-    strips = Strips(load(task.scenes, task.geobox, spec.bands, 60), np.ones(task.geobox.shape.yx, np.bool_))
-    for at in strips:
+    shape = task.geobox.shape.yx
+    whole = slice(0, shape[0]), slice(0, shape[1])
+    strips = Strips(load(task.scenes, task.geobox, spec.bands, 60), np.ones(shape, np.bool_), whole)
+    for at, _ in strips:
         strips.features(at, spec, task.until)
 
 

@@ -56,7 +56,7 @@ def _write(
             media = "application/vnd.ogc.sld+xml" if kind == "sld" else XML
             yield f"{kind}_{legend.group}", path, media, f"{kind.upper()}: {legend.title}", ("style",), {}
     if product.bands[0].classes is not None:
-        path = cog.with_name(f"{cog.stem}.class.tif")
+        path = cog.with_name(f"{cog.stem}.class.tiff")
         _write_classes(product, cog, path)
         classes = item["assets"]["map"]["bands"][0]["classification:classes"]
         band = {"name": "class", "data_type": "uint8", "nodata": NO_CLASS, "classification:classes": classes}
@@ -68,7 +68,7 @@ def _write(
     write_aside(path, iso19115.record(product, item, known))
     yield "metadata", path, XML, "ISO 19115-3", ("metadata",), {}
     if product.recipe:
-        path = cog.with_name(f"{cog.stem}.provenance.json")
+        path = cog.with_name(f"{cog.stem}.provenance")
         write_aside(path, json_text(dict(product.recipe) | {"sha256": digest}))
         yield "provenance", path, "application/json", "phusa replay", ("metadata",), {}
 

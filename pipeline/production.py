@@ -244,7 +244,7 @@ def _documents(state: RunState, reads: list[dict[str, Any]]) -> dict[str, str]:
         "inputs": state.inputs,
         "products": [{"tile": t, "target": g, "key": k} for t, g, k in state.planned],
     }
-    return {"run.json": json_text(run), "ledger.json": json.dumps(reads, ensure_ascii=False)}
+    return {"RUN": json_text(run), "LEDGER": json.dumps(reads, ensure_ascii=False)}
 
 
 def areas(config: Config, season: Season, records: Sequence[Record]) -> pd.DataFrame | None:

@@ -5,7 +5,7 @@
     provenance/areas/<digest>.wkb       the mapped area of a tile, in its UTM zone
     provenance/rasters/<digest>.tif     masks of land use, and layers that are features
 
-A product's recipe, ``<product>.provenance.json`` beside its COG, names them. Nothing here is overwritten.
+A product's recipe, ``<product>.provenance`` beside its COG, names them. Nothing here is overwritten.
 """
 
 from __future__ import annotations
@@ -166,9 +166,9 @@ def _unchanged(path: Path, found: str, expected: str) -> None:
 def read(path: Path) -> dict[str, Any]:
     """The recipe of a product at ``path``: its COG, its item, or the recipe itself. Raises InputError."""
     stem = path.name
-    for suffix in (".provenance.json", ".json", ".tif"):
+    for suffix in (".provenance", ".json", ".tif"):
         stem = stem.removesuffix(suffix)
-    recipe = path.with_name(f"{stem}.provenance.json")
+    recipe = path.with_name(f"{stem}.provenance")
     try:
         content = dict(json.loads(recipe.read_text(encoding="utf-8")))
         if content["format"] != FORMAT:

@@ -26,7 +26,7 @@ from pipeline.replay import replay as make_again
 )  # fmt: skip
 @command
 def replay(product: Path, store: Path | None, scratch: Path | None, scheduler: str) -> Result:
-    """Make PRODUCT (its COG, item or provenance.json) again from its frozen scenes, settings and model.
+    """Make PRODUCT (its COG, item or provenance record) again from its frozen scenes, settings and model.
 
     Exit 5 where it or an input is not what it was, 2 where an input is gone.
     """

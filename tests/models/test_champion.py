@@ -115,7 +115,7 @@ def test_models_of_other_things_are_not_compared(good: ModelBundle) -> None:
 def test_what_is_expected_is_what_lightgbm_says(good: ModelBundle) -> None:
     import lightgbm
 
-    X = table(seed=3).X
+    X = table(seed=3).X.copy()
     own = lightgbm.Booster(model_str=good.boosters["estimate"]).predict(X)
     assert (good.expected(X) == own).all()
     plain = train(table(), classified(GOOD, False))

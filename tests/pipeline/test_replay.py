@@ -28,7 +28,7 @@ def product(store: Path) -> Path:
 
 def test_a_product_is_made_again_byte_for_byte(region: Path, phusa: Phusa) -> None:
     cog = product(region)
-    for path in (cog, cog.with_suffix(".json"), cog.with_name(f"{cog.stem}.provenance.json")):
+    for path in (cog, cog.with_suffix(".json"), cog.with_name(f"{cog.stem}.provenance")):
         answer = phusa("replay", path, "--json")
         assert answer.code == 0, answer.err
         assert answer.json["same_code"] is True
@@ -54,7 +54,7 @@ def test_one_changed_pixel_is_told(region: Path, phusa: Phusa) -> None:
 def test_a_product_whose_record_was_changed_with_it_is_told(region: Path, phusa: Phusa) -> None:
     cog = product(region)
     cog.write_bytes(cog.read_bytes() + b"\0")
-    recipe = cog.with_name(f"{cog.stem}.provenance.json")
+    recipe = cog.with_name(f"{cog.stem}.provenance")
     content = json.loads(recipe.read_text(encoding="utf-8")) | {"sha256": sha256(cog)}
     recipe.write_text(json.dumps(content), encoding="utf-8")
     answer = phusa("replay", cog)
@@ -103,7 +103,7 @@ def test_images_that_are_gone_are_named(region: Path, phusa: Phusa) -> None:
 
 def test_changed_settings_are_told(region: Path, phusa: Phusa) -> None:
     cog = product(region)
-    recipe = cog.with_name(f"{cog.stem}.provenance.json")
+    recipe = cog.with_name(f"{cog.stem}.provenance")
     content = json.loads(recipe.read_text(encoding="utf-8"))
     content["setup"]["settings"]["clouds"]["dilate_m"] = 0
     recipe.write_text(json.dumps(content), encoding="utf-8")

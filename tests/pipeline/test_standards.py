@@ -55,7 +55,7 @@ def item(cog: Path) -> dict[str, Any]:
 
 
 def test_every_cog_of_a_release_passes_rio_cogeo(cog: Path) -> None:
-    cogs = sorted(cog.parent.glob("*.tif"))
+    cogs = sorted([*cog.parent.glob("*.tif"), *cog.parent.glob("*.tiff")])
     assert len(cogs) == (2 if "degradation" in cog.name else 1)
     for path in cogs:
         valid, errors, warnings = cog_validate(str(path), strict=True)
@@ -110,7 +110,7 @@ def test_a_map_that_one_tile_shows_has_no_overview() -> None:
 
 @pytest.mark.parametrize("cog", ["degradation"], indirect=True)
 def test_the_map_of_classes_has_its_colour_table(cog: Path) -> None:
-    with rasterio.open(cog.with_name(f"{cog.stem}.class.tif")) as file:
+    with rasterio.open(cog.with_name(f"{cog.stem}.class.tiff")) as file:
         codes, colours = file.read(1), file.colormap(1)
         assert (file.count, file.dtypes[0], file.nodata) == (1, "uint8", 0)
         assert file.colorinterp[0].name == "palette"

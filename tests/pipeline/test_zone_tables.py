@@ -346,10 +346,12 @@ def test_areas_are_published_with_the_season(folder: Path, tmp_path: Path, dsn: 
     for year, factor in ((2025, 1), (2026, 2)):
         season = type(mapped.SEASON)(f"{year}-dry", dt.date(year, 1, 1), dt.date(year, 4, 30))
         grown = found.assign(expected_m2=found["expected_m2"] * factor)
-        made = database.publish(season, [], grown) if year else None
-        assert made is not None
-        assert made.changed
-        assert not database.publish(season, [], grown).changed
+        small = mapped.products(
+            tmp_path / season.name, shapely.box(106.3, 9.6, 106.31, 9.61), "salinity", salt, (4,), season
+        )
+        maps = [database.put(product, cog) for product, cog in small]
+        assert database.publish(season, maps, grown).changed
+        assert not database.publish(season, maps, grown).changed
     row = database.connection.execute(
         "SELECT season, season_before, expected_m2, before_m2, change_m2, change_lower_m2, change_upper_m2 "
         "FROM phusa.area_now WHERE code = %s AND indicator = 'above_4'", (CODES[0],)

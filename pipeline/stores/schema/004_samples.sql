@@ -148,7 +148,7 @@ CREATE VIEW phusa.run AS
            d.content::jsonb ->> 'code' AS code, d.content::jsonb ->> 'inputs' AS inputs,
            d.content::jsonb -> 'products' AS products
     FROM phusa.release r JOIN phusa.document d ON d.release_id = r.id
-    WHERE d.name = 'run.json' AND r.state IN ('official', 'superseded');
+    WHERE d.name = 'RUN' AND r.state IN ('official', 'superseded');
 
 -- What became of the reads of each image: one row a tile, scene, band and fate.
 CREATE VIEW phusa.ledger AS
@@ -158,4 +158,4 @@ CREATE VIEW phusa.ledger AS
     json_to_recordset(d.content::json) AS l(
         tile text, sensor text, scene text, platform text, orbit text, date date, band text, state text,
         reason text, blocks int, share float8)
-    WHERE d.name = 'ledger.json' AND r.state = 'official';
+    WHERE d.name = 'LEDGER' AND r.state = 'official';
