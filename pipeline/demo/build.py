@@ -129,7 +129,7 @@ def _config(out: Path, simulation: Simulation, store: dict[str, Any] | None) -> 
     settings = _moved(yamlfile.read(REGION))
     for source in settings["sources"]:
         source["provider"]["convention"] = simulation.convention
-    if simulation.size_px < SMALL_PX:  # small worlds are cut into several blocks too
+    if simulation.size_px < SMALL_PX:
         settings["region"]["grid"]["block_px"] = 128
     targets = []
     for entry in settings["targets"]:
@@ -141,21 +141,20 @@ def _config(out: Path, simulation: Simulation, store: dict[str, Any] | None) -> 
     return f"# {archive.LABEL}: made by `phusa demo --seed {simulation.seed}`\n{text}"
 
 
-#: Worlds smaller than this have too few blocks for any model to beat the mean of its samples.
+#: Worlds smaller than this are cut into several blocks too.
 SMALL_PX = 512
 
 
 def _target(path: Path, simulation: Simulation) -> str:
-    """A target file as it stands; without a gate in a small world, and with little to train in a quick one."""
-    text = path.read_text(encoding="utf-8")
+    """A target file without a gate, and with little to train in a quick world.
+
+    A demonstration shows what a model is worth, good or not: its truth judges the map.
+    """
     content = yamlfile.read(path)
-    if simulation.size_px < SMALL_PX or simulation.quick:
-        content["gate"] = {"beats": []}
+    content["gate"] = {"beats": []}
     if simulation.quick:
         content["model"] |= {"trees": 20}
         content["folds"] |= {"count": 2}
-    if content == yamlfile.read(path):
-        return text
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
