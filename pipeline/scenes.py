@@ -161,6 +161,12 @@ class Scenes:
         return tuple(scene for scene in self.kept if shapely.intersects(place, scene.geometry))
 
     @property
+    def in_buckets(self) -> bool:
+        """Whether a file of any lies in an S3 bucket, which may ask for keys."""
+        scenes = (s for scene in self.kept for s in (scene, *scene.alternates))
+        return any(address.startswith("s3://") for s in scenes for _, address in s.assets)
+
+    @property
     def reasons(self) -> dict[str, int]:
         """How many records were dropped for each kind of reason (the text before the colon)."""
         counts = Counter(d.reason.partition(":")[0] for d in self.dropped)
