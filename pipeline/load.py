@@ -16,9 +16,12 @@ from odc.geo.geobox import GeoBox
 from features import clouds, speckle, terrain
 from features.bands import DEM, OPTICAL, RADAR, sensor_of
 from pipeline import ledger, pixels
+from pipeline.buffers import BUFFERS
+from pipeline.facts import GDAL
 from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
-from pipeline.raster import GDAL, LayerFile, Patch
+from pipeline.placement import Patch
+from pipeline.raster import LayerFile
 from pipeline.reads import Job, Reader, windows
 from pipeline.remote import Fault
 from pipeline.scenes import GUARD, Scene
@@ -123,7 +126,7 @@ def _optical(
     passes = _passes(scenes)
     shape = (len(passes), *stack.geobox.shape.yx)
     for band in bands:
-        stack.arrays[band] = np.zeros(shape, np.uint16)
+        stack.arrays[band] = BUFFERS.full(shape, 0, np.uint16)
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
     looks = _looks(reader, passes, bands, dilate_m, cloud_percent)
@@ -378,7 +381,7 @@ def _radar(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], count:
     place = stack.geobox.pad(halo) if halo else stack.geobox
     shape = (len(passes), *place.shape.yx)
     for band in bands:
-        stack.arrays[band] = np.full(shape, np.nan, np.float32)
+        stack.arrays[band] = BUFFERS.full(shape, np.nan, np.float32)
     stack.dates[RADAR], stack.orbits[RADAR] = _days(passes), _orbits(passes)
     dates = {scene: t for t, group in enumerate(passes) for scene in group}
     jobs = (Job(s, band, place, sensor, _unseen(s)) for s in dates for band in bands)
