@@ -129,11 +129,20 @@ def place(
     unseen = file.nodata
     if unseen is not None and unseen != nodata and not (math.isnan(unseen) and math.isnan(nodata)):
         pixels = np.where(_is(pixels, unseen), np.asarray(nodata, dtype), pixels)
+    pixels = _saturated(pixels, dtype)
     if fit.down > 1:
         height, width = part[0].stop - part[0].start, part[1].stop - part[1].start
         return Patch(_means(pixels, fit.down, nodata, np.dtype(dtype))[:height, :width], part)
     skip = part[0].start - fit.y - top * fit.up, part[1].start - fit.x - left * fit.up
     return Patch(pixels.astype(dtype, copy=False), part, fit.up, skip)
+
+
+def _saturated(pixels: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """What is beyond the range of a narrower whole number stays at its end, and never comes round again."""
+    if np.dtype(dtype).kind not in "ui" or np.can_cast(pixels.dtype, dtype):
+        return pixels
+    limits = np.iinfo(dtype)
+    return np.clip(pixels, limits.min, limits.max)
 
 
 def _means(source: NDArray[Any], n: int, nodata: float, dtype: Any) -> NDArray[Any]:
@@ -187,7 +196,8 @@ def _warp(
     unseen = nodata if file.nodata is None else file.nodata
     sample = _nearest if resampling == "nearest" else _bilinear
     out = np.full(geobox.shape.yx, nodata, dtype)
-    out[inside] = sample(source, columns[inside] - left, rows[inside] - top, unseen, nodata)
+    values = sample(source, columns[inside] - left, rows[inside] - top, unseen, nodata)
+    out[inside] = _saturated(values, dtype)
     return Patch(out, (slice(0, geobox.shape.y), slice(0, geobox.shape.x)))
 
 
