@@ -18,12 +18,12 @@ from numpy.typing import DTypeLike, NDArray
 #: Smaller arrays are not worth keeping, in bytes.
 LEAST = 4 << 20
 #: A kept buffer serves what takes at least this part of it.
-_PART = 0.75
+_PART = 0.9
 
 
 class Buffers:
     """Arrays on memory that is used again once nothing refers to them: an array, a view or a slice of it
-    each hold what they lie on. Memory: at most 4/3 of the most that was in use at one time."""
+    each hold what they lie on. Memory: at most 1/0.9 of the most that was in use at one time."""
 
     def __init__(self) -> None:
         self._kept: list[NDArray[np.uint8]] = []
