@@ -116,7 +116,7 @@ class _Seen:
 
     bits: NDArray[np.uint8] | None
     fresh: bool = True
-    """Nothing was written yet."""
+    """Nothing was written yet: its pixels are whatever the memory held."""
 
 
 def _optical(
@@ -126,7 +126,7 @@ def _optical(
     passes = _passes(scenes)
     shape = (len(passes), *stack.geobox.shape.yx)
     for band in bands:
-        stack.arrays[band] = BUFFERS.full(shape, 0, np.uint16)
+        stack.arrays[band] = BUFFERS.empty(shape, np.uint16)  # ``_fill`` writes all of each date
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
     looks = _looks(reader, passes, bands, dilate_m, cloud_percent)
@@ -136,6 +136,9 @@ def _optical(
         round_n = [group[n] for group in passes if n < len(group)]
         _paste(reader, [looks[s] for s in round_n if s in looks], bands, seen)
     for t, date in enumerate(seen):
+        if date.fresh:
+            for band in bands:
+                stack.arrays[band][t] = 0
         stack.clear_dates += _any_band(stack, t, date, bands)
 
 
@@ -330,6 +333,8 @@ def _place(
         job, patch = next(patches)
         if patch is None:
             whole = False
+            if date.fresh:
+                stack.arrays[band][look.t] = 0
             continue
         count = _fill(stack, job, patch, need, look.t, date.fresh)
         whole &= count == wanted
@@ -352,9 +357,17 @@ def _spot(stack: Stack, job: Job, patch: Patch) -> tuple[slice, slice]:
 
 
 def _fill(stack: Stack, job: Job, patch: Patch, need: NDArray[np.bool_], t: int, fresh: bool) -> int:
-    """Write a patch where it is needed and nothing is yet; how many needed pixels it has seen."""
+    """Write a patch where it is needed and nothing is yet; how many needed pixels it has seen.
+
+    ``fresh`` says that this date has nothing yet, not even zeros: the patch's surroundings become 0.
+    """
     at = _spot(stack, job, patch)
-    target = stack.arrays[job.band][t][at]
+    plane = stack.arrays[job.band][t]
+    if fresh:
+        rows, columns = at
+        plane[: rows.start] = plane[rows.stop :] = 0
+        plane[rows, : columns.start] = plane[rows, columns.stop :] = 0
+    target = plane[at]
     y, x = patch.skip
     return int(pixels.fill(target, fresh, patch.pixels, patch.up, y, x, job.actual.offset, need[at]))
 
