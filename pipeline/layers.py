@@ -74,7 +74,8 @@ def beyond(layer: LayerFile, lon: NDArray[np.float64], lat: NDArray[np.float64])
     with rasterio.open(layer.path, driver="GTiff") as file:
         x, y = transformer(4326, str(file.crs)).transform(lon, lat)
         columns, rows = ~file.transform * (np.asarray(x), np.asarray(y))
-        return ~((columns >= 0) & (rows >= 0) & (columns < file.width) & (rows < file.height))
+        inside = (columns >= 0) & (rows >= 0) & (columns < file.width) & (rows < file.height)
+    return np.asarray(~inside, np.bool_)
 
 
 def _is_foreign(name: str) -> bool:

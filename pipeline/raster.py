@@ -294,6 +294,8 @@ def open_raster(url: str, access: Access | None = None, fresh: bool = False) -> 
     remote = url.startswith(("http://", "https://", "s3://"))
     source = RemoteFile(url, access or Access(), fresh) if remote else LocalFile(url)
     try:
+        if fresh:
+            FACTS.drop((url, source.mark))
         return Raster(url, source, _known(url, source) if source.mark else _facts(source))
     except BaseException:
         source.close()

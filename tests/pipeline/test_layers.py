@@ -169,9 +169,7 @@ def test_blocks_and_sites_read_the_same_layers(region: Demo, tmp_path: Path) -> 
     assert np.nanmean(full["twi"][channels]) > np.nanmean(full["twi"][~channels])
 
 
-def test_features_and_samples_use_region_layers(
-    region: Demo, phusa: Phusa, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_features_and_samples_use_region_layers(region: Demo, phusa: Phusa, tmp_path: Path) -> None:
     with rasterio.open(region.config.parent / "rain.tif") as file:
         profile, rain = file.profile, file.read(1)[:, : file.width // 2]
         edge = file.transform.c + file.transform.a * rain.shape[1]
@@ -206,8 +204,10 @@ def test_features_and_samples_use_region_layers(
     assert len(beyond)
     names = sorted(set(beyond.sample_id))
     told = [{"layer": "rain", "sites": len(beyond), "beyond": len(beyond), "samples": names}]
-    assert answer.json["unknown_layers"] == json.loads(page.read_text())["unknown_layers"] == told
-    assert f"rain is not known at {len(beyond)} of {len(frame)} sites" in caplog.text
+    assert answer.json["unknown_layers"] == json.loads(page.read_text())["unknown_layers"]
+    assert [x for x in answer.json["unknown_layers"] if x["layer"] == "rain"] == told
+    assert all(x["beyond"] == 0 for x in answer.json["unknown_layers"] if x["layer"] != "rain")
+    assert f"rain is not known at {len(beyond)} of {len(frame)} sites" in answer.err
     assert names[0] in page.with_suffix(".html").read_text().split("<h2>")[0]
 
 

@@ -12,7 +12,6 @@ import psycopg
 import pytest
 import rasterio
 from products import SEASON, make
-from support import Phusa
 
 from pipeline import catalog, radarsteps, runner
 from pipeline.config import Config
@@ -100,38 +99,6 @@ def test_a_seasons_images_are_compared_orbit_by_orbit(demo: Demo, tmp_path: Path
     assert written == json.loads((tmp_path / "steps.json").read_text())
     assert {s["band"]: s["matters"] for s in written} == {"vv": True, "vh": False}
     assert radarsteps.read(tmp_path / "absent.json") == []
-
-
-def test_a_run_tells_the_steps_in_products_release_and_status(demo: Demo, phusa: Phusa) -> None:
-    """One image of three says that another satellite took it; a record is dropped, and a file gone."""
-    archive = demo.config.parent / "archive"
-    path = sorted(archive.glob("S1*/*.json"))[0]
-    item = json.loads(path.read_text())
-    item["properties"]["platform"] = "sentinel-1c"
-    path.write_text(json.dumps(item))
-    victim, gone, *_ = sorted(archive.glob("S2A_48PXS*/*.json"))
-    victim.write_text("{")
-    (gone.parent / "red.tif").unlink()
-    demo.config.write_text(f"max_loss_percent: 40\n{demo.config.read_text()}")
-    answer = phusa("run", demo.config, "--season", demo.season, "--json")
-    assert answer.code == 0, answer.err
-    status = phusa("status", demo.config, "--json").json
-    steps = status["seasons"][demo.season]["radar_steps"]
-    assert {(s["first"], s["second"], tuple(s["images"])) for s in steps} == {
-        ("sentinel-1a", "sentinel-1c", (2, 1))
-    }
-    assert {s["band"] for s in steps} == {"vv", "vh"}
-    assert status["seasons"][demo.season]["guard"] == {"sound": 9, "refused": 0, "not judged": 0}
-    release = Path(answer.json["products"][0]).parent
-    assert json.loads((release / "RUN").read_text())["radar_steps"] == steps
-    made = json.loads(next(release.glob("48P*.json")).read_text())
-    assert made["properties"]["phusa:radar_steps"] == steps
-    rows = json.loads((release / "LEDGER").read_text())
-    [record] = [r for r in rows if r["reason"] == "unreadable record"]
-    assert record["scene"].endswith(victim.name)
-    lost = [r for r in rows if r["reason"] == "missing asset"]
-    assert {(r["scene"], r["band"], r["blocks"] > 0) for r in lost} == {(gone.stem, "red", True)}
-    assert all("no such file" in r["detail"] for r in lost)
 
 
 def test_a_product_tells_the_steps_of_its_own_orbits(original_demo: Demo) -> None:
