@@ -44,9 +44,9 @@ from models.bundle import ModelBundle
 from models.samples import SampleTable
 from models.targets import Target
 from models.train import train
+from pipeline.facts import GDAL
 from pipeline.load import load
 from pipeline.mapping import BlockTask, MaskFile, feature_block, map_block
-from pipeline.raster import GDAL
 from pipeline.scenes import Scene
 from pipeline.strips import Strips
 

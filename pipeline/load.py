@@ -16,13 +16,16 @@ from odc.geo.geobox import GeoBox
 from features import clouds, speckle, terrain
 from features.bands import DEM, OPTICAL, RADAR, sensor_of
 from pipeline import ledger, pixels
+from pipeline.buffers import BUFFERS
+from pipeline.facts import GDAL
 from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
-from pipeline.raster import GDAL, LayerFile, Patch
+from pipeline.placement import Patch
+from pipeline.raster import LayerFile
 from pipeline.reads import Job, Reader, windows
 from pipeline.remote import Fault
 from pipeline.scenes import GUARD, Scene
-from pipeline.sensors import CLOUD, SCL, SENSORS, How
+from pipeline.sensors import CLASSES, CLOUD, SCL, SENSORS, How
 from pipeline.stack import Stack
 
 #: Orbits are numbers; a direction alone stands for one.
@@ -123,7 +126,7 @@ def _optical(
     passes = _passes(scenes)
     shape = (len(passes), *stack.geobox.shape.yx)
     for band in bands:
-        stack.arrays[band] = np.zeros(shape, np.uint16)
+        stack.arrays[band] = BUFFERS.full(shape, 0, np.uint16)
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
     looks = _looks(reader, passes, bands, dilate_m, cloud_percent)
@@ -144,7 +147,7 @@ def _looks(
     cloud_percent: float,
 ) -> dict[Scene, _Look]:
     """Every scene whose classification could be read."""
-    stack, sensor = reader.stack, SENSORS[OPTICAL]
+    stack = reader.stack
     halo = math.ceil(dilate_m / stack.geobox.resolution.x)
     padded = stack.geobox.pad(halo) if halo else stack.geobox
     inner = np.s_[halo : padded.shape.y - halo, halo : padded.shape.x - halo]
@@ -152,13 +155,12 @@ def _looks(
     looks: dict[Scene, _Look] = {}
     often = clouds.Often(padded.shape.yx) if len(dates) >= clouds.DATES else None
     views: dict[Scene, _View] = {}
-    for job, numbers in reader.read(Job(scene, SCL, padded, sensor, 0) for scene in dates):
-        if numbers is None:  # without it clouds cannot be told: the whole scene is lost here
+    for job, scl in reader.read(Job(scene, SCL, padded, CLASSES, 0) for scene in dates):
+        if scl is None:  # without it clouds cannot be told: the whole scene is lost here
             stack.reads += len(bands)
             why = stack.losses[-1].cause
             reader.lose(job.scene, bands, Fault(why, "its scene classification was lost"))
             continue
-        scl = numbers.astype(np.uint8)
         cloudy = _second_opinion(reader, job, cloud_percent)
         if often and not job.scene.refused:
             often.add(scl)
@@ -228,8 +230,7 @@ def _cleared(
 ) -> _View:  # fmt: skip
     """A view with the pixels ``ground`` of those ``at`` a part of it seen for what they are."""
     job = view.job
-    [(_, numbers)] = windows(job.scene, SCL, [job.geobox], job.sensor)
-    scl = numbers.astype(np.uint8)
+    [(_, scl)] = windows(job.scene, SCL, [job.geobox], job.sensor)
     restored = np.zeros(scl.shape, np.bool_)
     window = restored[_inside(job.geobox, part)]
     window[at] = ground
@@ -254,7 +255,7 @@ def _second_opinion(reader: Reader, job: Job, percent: float, told: bool = False
         return None
     whole = replace(scene, assets=((CLOUD, scene.cloud_url),), pixel_m=(), alternates=())
     try:
-        [(_, found)] = windows(whole, CLOUD, [job.geobox], replace(job.sensor, dtype="uint8"))
+        [(_, found)] = windows(whole, CLOUD, [job.geobox], CLASSES)
     except Fault as fault:
         if not told:
             reader.note(job.scene, CLOUD, "found", fault.cause, str(fault))
@@ -378,7 +379,7 @@ def _radar(reader: Reader, scenes: Sequence[Scene], bands: Sequence[str], count:
     place = stack.geobox.pad(halo) if halo else stack.geobox
     shape = (len(passes), *place.shape.yx)
     for band in bands:
-        stack.arrays[band] = np.full(shape, np.nan, np.float32)
+        stack.arrays[band] = BUFFERS.full(shape, np.nan, np.float32)
     stack.dates[RADAR], stack.orbits[RADAR] = _days(passes), _orbits(passes)
     dates = {scene: t for t, group in enumerate(passes) for scene in group}
     jobs = (Job(s, band, place, sensor, _unseen(s)) for s in dates for band in bands)

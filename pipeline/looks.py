@@ -32,7 +32,7 @@ from pipeline.grid import Tile, lonlat_box, tiles
 from pipeline.load import harmonise
 from pipeline.remote import Fault
 from pipeline.scenes import Scene, Scenes, digest
-from pipeline.sensors import SCL, SENSORS
+from pipeline.sensors import CLASSES, SCL, SENSORS
 
 #: Windows along each side of a tile, their side in metres, and how many of their pixels are kept.
 ALONG, SIDE_M, KEPT = 3, 2560, 32
@@ -206,7 +206,7 @@ def look(task: LookTask) -> Found:
     scl = np.zeros(sum(map(_size, task.windows)), np.uint8)
     bands: dict[str, NDArray[np.uint16]] = {}
     try:
-        classes = [v.astype(np.uint8) for _, v in reads.windows(scene, SCL, task.windows, sensor)]
+        classes = [v for _, v in reads.windows(scene, SCL, task.windows, CLASSES)]
         scl = np.concatenate([thin(c * clouds.clear(c, reach)) for c in classes])
         for band in guard.EVIDENCE if np.isin(scl, guard.GROUND).any() else ():
             if band in scene.urls:

@@ -25,9 +25,11 @@ from shapely.geometry.base import BaseGeometry
 
 from features.bands import OPTICAL
 from pipeline import integrity
+from pipeline.facts import Facts, cause
 from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
-from pipeline.raster import Facts, Patch, Raster, cause, open_raster
+from pipeline.placement import Patch
+from pipeline.raster import Raster, open_raster
 from pipeline.remote import Access, Fault
 from pipeline.scenes import Scene
 from pipeline.sensors import SCL, Sensor
