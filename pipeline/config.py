@@ -278,6 +278,14 @@ class SampleFile(Settings):
     """Depth that is mapped; layers of a profile are averaged over it."""
     edge_m: float = Field(15, ge=0, le=500)
     """Points in a survey polygon keep this distance from its edge."""
+    project: str = ""
+    """Survey project under which the database keeps the samples; the file's name if absent."""
+    licence: str = ""
+    """How far the database tells where the samples lie; ``confidential`` if nothing is said."""
+    province: str = ""
+    """Of all samples; that of the zones' boundaries, or none, if absent. Columns of the file go before."""
+    procedures: dict[str, str] = Field(default_factory=dict)
+    """Target or its column -> GloSIS procedure by which it was measured, such as pHH2O_ratio1-2.5."""
 
     @field_validator("crs")
     @classmethod

@@ -43,6 +43,8 @@ class Samples:
     table: SampleTable | None
     report: dict[str, Any]
     loss_percent: float
+    sites: tuple[sites.Site, ...] = ()
+    """Those of the table."""
 
 
 def gather(
@@ -54,6 +56,7 @@ def gather(
     accepted = _each_once(imports)
     own = region_layers(config, spec)
     tables: list[SampleTable] = []
+    seen: list[sites.Site] = []
     lost: list[Loss] = []
     reads, simulated = 0, False
     unseen: list[sites.Refusal] = []
@@ -75,6 +78,7 @@ def gather(
             config.how,
         )
         unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
+        seen += sampled.sites
         if sampled.table is not None:
             tables.append(sampled.table)
     table = sampling.joined(tables, spec, simulated)
@@ -83,7 +87,7 @@ def gather(
     extra = {"simulated": simulated, "loss_percent": percent, "lost": losses.worst(lost)}
     extra["unknown_layers"] = _unknown_layers(table, own) if table else []
     report = sites.report(outcomes, len(table) if table else 0, extra | {"files": [i.about for i in imports]})
-    return Samples(table, report, percent)
+    return Samples(table, report, percent, tuple(seen))
 
 
 def _unknown_layers(table: SampleTable, own: Sequence[LayerFile]) -> list[dict[str, Any]]:
