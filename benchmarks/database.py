@@ -47,8 +47,8 @@ def rival(address: str, cogs: list[Path]) -> None:
     # Our schema holds a table named raster, which a user named phusa would find before the type.
     environment = os.environ | {"PGOPTIONS": "-c search_path=public"}
     for number, cog in enumerate(cogs):
-        command = f"raster2pgsql -s 32648 -t 256x256 -I -Y {cog} rival{number} | psql -q -v ON_ERROR_STOP=1 -d {address}"
-        done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment)
+        command = f"set -o pipefail; raster2pgsql -s 32648 -t 256x256 -I -Y {cog} rival{number} | psql -q -v ON_ERROR_STOP=1 -d {address}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
         if done.returncode:
             raise SystemExit(done.stderr)
 
@@ -136,8 +136,11 @@ def tell(when: str, found: dict[str, list[float]]) -> None:
 def main() -> None:
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 10980
     repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 3
-    if not shutil.which("raster2pgsql"):
-        sys.exit("raster2pgsql is missing: the system package postgis has it")
+    for program, package in (("raster2pgsql", "postgis"), ("psql", "postgresql-client")):
+        if not shutil.which(program):
+            sys.exit(
+                f"{program} is missing, the rival of this benchmark: the system package {package} has it"
+            )
     with tempfile.TemporaryDirectory() as name, private.server() as server:
         folder = Path(name)
         folder.chmod(0o755)

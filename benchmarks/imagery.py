@@ -36,6 +36,7 @@ from rasterio.windows import Window
 
 from features.bands import BANDS, OPTICAL
 from pipeline import raster
+from pipeline.facts import GDAL
 from pipeline.grid import to_crs
 from pipeline.load import load
 from pipeline.scenes import Scene
@@ -45,7 +46,8 @@ EPSG, TILE, LATENCY_S, THREADS, REPEATS = 32648, 1024, 0.05, 2, 3
 NAMES = tuple(b for b, sensor in BANDS.items() if sensor == OPTICAL)
 TEN = ("blue", "green", "red", "nir")
 X0, Y0 = 600_000.0, 1_200_000.0
-#: Dates whose files are distinct; the others are the same files under another day.
+#: Dates whose bands are distinct; the others are the same files under another day. Clouds are each day's own:
+#: what is called cloud nearly always would be looked at once more.
 DISTINCT = 3
 
 
@@ -75,11 +77,12 @@ def archive(folder: Path, block: int, dates: int) -> list[Scene]:
         for name, left in (("48PXS", 0), ("48PYS", 2 * block + 4)):
             assets = []
             for j, band in enumerate((*NAMES, SCL)):
-                path = folder / f"{name}_{k % DISTINCT}_{band}.tif"
+                path = folder / f"{name}_{k if band == SCL else k % DISTINCT}_{band}.tif"
                 step = 1 if band in TEN else 2
                 if not path.exists():
                     rng = np.random.default_rng([j, left])
-                    pixels = classes(side // 2, rng) if band == SCL else ground(side // step, rng) + raw(k)
+                    clouds = np.random.default_rng([j, left, k])
+                    pixels = classes(side // 2, clouds) if band == SCL else ground(side // step, rng) + raw(k)
                     write(path, pixels.repeat(3, 0)[: 3 * block // step], left, step)
                 own = folder / f"{name}_day{k}_{band}.tif"  # what is kept of one date must not serve another
                 if not own.exists():
@@ -170,7 +173,7 @@ def by_gdal(tiles: Needed) -> None:
     buffers = threading.local()
 
     def one(url: str) -> None:
-        with rasterio.Env(**raster.GDAL), rasterio.open(url) as file:
+        with rasterio.Env(**GDAL), rasterio.open(url) as file:
             for row, column in sorted(tiles[url]):
                 y, x = row * TILE, column * TILE
                 shape = min(TILE, file.height - y), min(TILE, file.width - x)

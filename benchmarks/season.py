@@ -37,9 +37,9 @@ from support.season import OPTICAL, SPEC, blocks, build, bundles
 
 from features import FeatureSpec
 from models.bundle import ModelBundle
+from pipeline.facts import GDAL
 from pipeline.load import load
 from pipeline.mapping import BlockTask, feature_block, map_block
-from pipeline.raster import GDAL
 from pipeline.strips import Strips
 
 REPEATS = 3

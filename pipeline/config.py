@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import geopandas
 import numpy as np
 import rasterio
-import shapely
 from pydantic import (
     AfterValidator,
     BeforeValidator,
@@ -34,6 +31,7 @@ from models.samples import PLACE_COLUMNS
 from models.settings import Settings
 from models.targets import Target
 from pipeline import yamlfile
+from pipeline.area import Box, read_area
 from pipeline.errors import InputError
 from pipeline.imports import crs as systems
 from pipeline.ownindices import Name, OwnIndex, named
@@ -59,8 +57,6 @@ def _existing(path: Path) -> Path:
     return path
 
 
-#: West, south, east, north in degrees.
-Box = tuple[float, float, float, float]
 FilePath = Annotated[Path, AfterValidator(_beside)]
 ExistingFile = Annotated[FilePath, AfterValidator(_existing)]
 
@@ -138,55 +134,6 @@ class Region(Settings):
     def geometry(self) -> BaseGeometry:
         """The area in WGS 84."""
         return read_area(self.area)
-
-
-def read_area(area: Box | Path) -> BaseGeometry:
-    """Geometry of a lon/lat box or of the polygons in a vector file. Raises ValueError."""
-    if isinstance(area, Path):
-        geometry = _read_polygons(area)
-        shown = str(area)
-    else:
-        west, south, east, north = area
-        if not (west < east and south < north):
-            raise ValueError(
-                f"box {list(area)} is not [west, south, east, north] with west < east and south < north"
-            )
-        geometry, shown = shapely.box(*area), f"box {list(area)}"
-    west, south, east, north = geometry.bounds
-    if not (west >= -180 and east <= 180 and south >= -80 and north <= 84):
-        raise ValueError(
-            f"{shown} reaches {[round(v, 4) for v in geometry.bounds]}, outside the globe that UTM covers: "
-            "longitudes -180 to 180, latitudes -80 to 84"
-        )
-    return geometry
-
-
-def _read_polygons(path: Path) -> BaseGeometry:
-    if not path.is_file():
-        raise ValueError(f"no such file: {path}")
-    if path.suffix.lower() not in (".geojson", ".json", ".gpkg"):
-        raise ValueError(f"{path.name} is not .geojson or .gpkg")
-    try:
-        _own_format(path)
-        frame = geopandas.read_file(path)
-        frame = frame.set_crs(4326) if frame.crs is None else frame.to_crs(4326)
-        geometry = shapely.make_valid(frame.geometry.union_all())
-    except Exception as error:  # GDAL, PROJ and GEOS raise many kinds
-        raise ValueError(f"{path.name} cannot be read as polygons: {error}") from None
-    polygons = [g for g in shapely.get_parts(geometry) if g.geom_type in ("Polygon", "MultiPolygon")]
-    if not polygons:
-        raise ValueError(f"{path.name} holds no polygon")
-    return shapely.unary_union(polygons)
-
-
-def _own_format(path: Path) -> None:
-    """GDAL would open other formats under these names too, and some point at other files."""
-    if path.suffix.lower() == ".gpkg":
-        with path.open("rb") as file:
-            if file.read(16) != b"SQLite format 3\0":
-                raise ValueError("not a GeoPackage")
-    elif not isinstance(json.loads(path.read_text(encoding="utf-8-sig")), dict):
-        raise ValueError("not GeoJSON")
 
 
 def _named_provider(value: Any, info: ValidationInfo) -> Any:
@@ -332,6 +279,14 @@ class SampleFile(Settings):
     """Depth that is mapped; layers of a profile are averaged over it."""
     edge_m: float = Field(15, ge=0, le=500)
     """Points in a survey polygon keep this distance from its edge."""
+    project: str = ""
+    """Survey project under which the database keeps the samples; the file's name if absent."""
+    licence: str = ""
+    """How far the database tells where the samples lie; ``confidential`` if nothing is said."""
+    province: str = ""
+    """Of all samples; that of the zones' boundaries, or none, if absent. Columns of the file go before."""
+    procedures: dict[str, str] = Field(default_factory=dict)
+    """Target or its column -> GloSIS procedure by which it was measured, such as pHH2O_ratio1-2.5."""
 
     @field_validator("crs")
     @classmethod

@@ -1,8 +1,4 @@
-"""Products in VN-2000, Viet Nam's own reference system, by one pinned operation.
-
-EPSG registers two operations between VN-2000 and WGS 84 that differ by 0.8 m in the Mekong Delta; software
-takes now one, now the other. Here it is always 6960, "VN-2000 to WGS 84 (2)", made for all the land.
-"""
+"""Products in VN-2000, Viet Nam's own reference system."""
 
 from __future__ import annotations
 
@@ -16,7 +12,6 @@ import pyproj
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
-from pyproj.transformer import TransformerGroup
 from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import reproject
@@ -25,13 +20,8 @@ from pipeline.errors import InputError
 from pipeline.files import aside, scratch_folder
 from pipeline.overviews import write_cog
 from pipeline.product import COG, MAPPED, NODATA, OUTSIDE
+from pipeline.vn2000 import NAME, OPERATION, SYSTEMS, WITHDRAWN, operation
 
-OPERATION = "EPSG:6960"
-_NAME = "VN-2000 to WGS 84 (2)"
-#: Projected VN-2000 systems: UTM zones 48N and 49N, and the 3 degree zones by their central meridians.
-SYSTEMS = (3405, 3406, *range(5896, 5900), *range(9205, 9219))
-#: Registered with a false easting of 0 where 500 000 m is meant, and withdrawn.
-WITHDRAWN = (6956, 6957, 6958, 6959)
 _CODED = ("class", "applicability", "reason")
 #: Not read from the model: known also where nothing is mapped.
 _EVERYWHERE = ("clear_dates", "reason")
@@ -52,15 +42,6 @@ def vn2000(text: str) -> int:
             "EPSG:5896 to 5899 or EPSG:9205 to 9218 (3 degree zones)"
         )
     return code
-
-
-def operation(source: int, target: int) -> pyproj.Transformer:
-    """From a WGS 84 system to a VN-2000 one by the pinned operation, x before y. Raises InputError."""
-    group = TransformerGroup(source, target, always_xy=True)
-    for transformer in group.transformers:
-        if _NAME in transformer.description:
-            return transformer
-    raise InputError(f"this PROJ knows no {OPERATION} ({_NAME}) from EPSG:{source} to EPSG:{target}")
 
 
 def write(product: Path, code: int, out: Path) -> dict[str, Any]:
@@ -105,7 +86,7 @@ def _warp(
         "blockysize": 512, "compress": "zstd", "zstd_level": 1, "bigtiff": "if_safer", "interleave": "band",
     }  # fmt: skip
     with rasterio.open(path, "w", **profile) as made:
-        made.update_tags(**source.tags(), PHUSA_CRS_OPERATION=f"{OPERATION} {_NAME}")
+        made.update_tags(**source.tags(), PHUSA_CRS_OPERATION=f"{OPERATION} {NAME}")
         for band in range(1, source.count + 1):
             reproject(
                 rasterio.band(source, band), rasterio.band(made, band), src_nodata=NODATA, dst_nodata=NODATA,

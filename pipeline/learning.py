@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from pipeline.raster import LayerFile
 from pipeline.stack import Loss
 from pipeline.stores import work_folder
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -40,6 +43,8 @@ class Samples:
     table: SampleTable | None
     report: dict[str, Any]
     loss_percent: float
+    sites: tuple[sites.Site, ...] = ()
+    """Those of the table."""
 
 
 def gather(
@@ -51,6 +56,7 @@ def gather(
     accepted = _each_once(imports)
     own = region_layers(config, spec)
     tables: list[SampleTable] = []
+    seen: list[sites.Site] = []
     lost: list[Loss] = []
     reads, simulated = 0, False
     unseen: list[sites.Refusal] = []
@@ -72,14 +78,34 @@ def gather(
             config.how,
         )
         unseen, reads, lost = unseen + sampled.refusals, reads + sampled.reads, lost + sampled.losses
+        seen += sampled.sites
         if sampled.table is not None:
             tables.append(sampled.table)
     table = sampling.joined(tables, spec, simulated)
     outcomes = _seen(sites.together(imports), accepted, unseen)
     percent = losses.percent(len(lost), reads)
     extra = {"simulated": simulated, "loss_percent": percent, "lost": losses.worst(lost)}
+    extra["unknown_layers"] = _unknown_layers(table, own) if table else []
     report = sites.report(outcomes, len(table) if table else 0, extra | {"files": [i.about for i in imports]})
-    return Samples(table, report, percent)
+    return Samples(table, report, percent, tuple(seen))
+
+
+def _unknown_layers(table: SampleTable, own: Sequence[LayerFile]) -> list[dict[str, Any]]:
+    """For each of the region's layers, the sites at which it is not known, and how many lie beyond it."""
+    found = []
+    for layer in own:
+        if layer.name not in table.spec.names:
+            continue
+        missing = table.frame[table.frame[layer.name].isna()]
+        if len(missing):
+            away = int(layers.beyond(layer, missing["lon"].to_numpy(), missing["lat"].to_numpy()).sum())
+            names = sorted(set(missing["sample_id"].astype(str)))
+            found.append({"layer": layer.name, "sites": len(missing), "beyond": away, "samples": names})
+            log.warning(
+                "%s is not known at %d of %d sites, %d of them beyond it (terrain.collar_km)",
+                layer.name, len(missing), len(table), away,
+            )  # fmt: skip
+    return found
 
 
 def import_file(config: Config, entry: SampleFile) -> sites.Imported:

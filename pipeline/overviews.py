@@ -20,7 +20,8 @@ from rasterio.windows import Window
 
 #: A map no longer than this needs no overview: one internal tile shows it.
 SMALL_PX = 512
-_SCRATCH = {
+#: How pixels are kept until they are encoded for good.
+SCRATCH = {
     "driver": "GTiff",
     "tiled": True,
     "blockxsize": 512,
@@ -69,7 +70,7 @@ def _write_levels(scratch: Path, coded: Sequence[bool]) -> list[Path]:
                 made.append(rasterio.open(
                     path, "w", height=-(-rows // step), width=-(-columns // step), count=file.count,
                     dtype=file.dtypes[0], nodata=file.nodata, crs=file.crs,
-                    transform=file.transform * file.transform.scale(step), **_SCRATCH,
+                    transform=file.transform * file.transform.scale(step), **SCRATCH,
                 ))  # fmt: skip
             tall = max(512, steps[-1])
             for top in range(0, rows, tall):

@@ -15,7 +15,7 @@ from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
 
 from models.targets import Target
-from pipeline.overviews import write_cog
+from pipeline.overviews import SCRATCH, write_cog
 from pipeline.season import Season
 
 NODATA = -32768
@@ -36,14 +36,6 @@ COG = {
     "BLOCKSIZE": "512",
     "BIGTIFF": "IF_SAFER",
     "NUM_THREADS": "1",
-}
-_SCRATCH = {
-    "driver": "GTiff",
-    "tiled": True,
-    "blockxsize": 512,
-    "blockysize": 512,
-    "compress": "zstd",
-    "zstd_level": 1,
 }
 
 
@@ -135,7 +127,7 @@ class TileWriter:
     def __init__(self, product: Product, scratch: Path) -> None:
         self.product, self.scratch = product, scratch
         rows, columns = product.geobox.shape
-        profile: dict[str, Any] = _SCRATCH | {
+        profile: dict[str, Any] = SCRATCH | {
             "height": rows, "width": columns, "count": len(product.bands), "dtype": "int16",
             "nodata": NODATA, "crs": str(product.geobox.crs), "transform": product.geobox.affine,
             "bigtiff": "if_safer",

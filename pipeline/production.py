@@ -77,9 +77,9 @@ def _map(
     work = work_folder(store.path, store.region)
     verdicts = work / "looks" / f"{season.slug}.json"
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
-    radarsteps.report(found, config.region.geometry, client, _radar_steps(work, season))
+    steps = radarsteps.report(found, config.region.geometry, client, _radar_steps(work, season))
     own = layers.prepare(config, found, [b.spec for b in bundles], work)
-    plans = plan(config, season, found, bundles, own)
+    plans = plan(config, season, found, bundles, own, steps)
     _keep(config, found, bundles, plans, own, Vault(store.path))
     waiting, skipped = _missing(plans, store)
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
@@ -181,7 +181,8 @@ def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
     path = scenes_file(work, season)
     if path.is_file():
         scenes = Scenes.read(path)
-        told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
+        told |= {"records_dropped": scenes.reasons, "guard": scenes.guarded}
+        told["gaps"] = ledger.gaps(scenes, season)
     return told | {"radar_steps": radarsteps.read(_radar_steps(work, season))}
 
 
@@ -238,18 +239,22 @@ def _publish(config: Config, season: Season, store: Store) -> Release:
     state = RunState.read(work, season)
     assert state is not None  # ``mapped`` read it
     return store.publish(
-        season, records, areas(config, season, records), _documents(state, ledger.released(work, season)),
+        season, records, areas(config, season, records), _documents(state, work, season),
         partial(driverlock.check, driverlock.lock_file(work, season)),
     )  # fmt: skip
 
 
-def _documents(state: RunState, reads: list[dict[str, Any]]) -> dict[str, str]:
+def _documents(state: RunState, work: Path, season: Season) -> dict[str, str]:
     """How a release was made: the run, and what became of its images."""
+    path = scenes_file(work, season)
+    reads = ledger.released(work, season)
+    reads += ledger.unread(Scenes.read(path), season) if path.is_file() else []
     run = {
         "software": version.number(),
         "code": version.digest(),
         "inputs": state.inputs,
         "products": [{"tile": t, "target": g, "key": k} for t, g, k in state.planned],
+        "radar_steps": radarsteps.read(_radar_steps(work, season)),
     }
     return {"RUN": json_text(run), "LEDGER": json.dumps(reads, ensure_ascii=False)}
 

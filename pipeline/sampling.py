@@ -78,6 +78,8 @@ class Sampled:
     refusals: list[Refusal]
     reads: int
     losses: list[Loss]
+    sites: tuple[Site, ...] = ()
+    """Those of the table."""
 
 
 def windows(
@@ -141,7 +143,7 @@ def sample(
     kept = [s for s in sites if s in found]
     refusals.sort(key=lambda r: (r.file, r.row))
     table = _table(kept, found, spec) if kept else None
-    return Sampled(table, refusals, reads, losses)
+    return Sampled(table, refusals, reads, losses, tuple(kept))
 
 
 def _unseen(site: Site, lost: bool) -> Refusal:

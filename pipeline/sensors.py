@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -55,3 +55,5 @@ SENSORS = MappingProxyType(
         )
     }
 )
+#: Scene classification and probability of cloud come with Sentinel-2 and hold small numbers.
+CLASSES = replace(SENSORS[OPTICAL], dtype="uint8")

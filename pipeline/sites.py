@@ -369,7 +369,7 @@ class _Import:
         about: dict[str, str | float] = {}
         if depth is not None:
             about |= {"depth_top_cm": depth.top, "depth_bottom_cm": depth.bottom}
-        for term in ("laboratory", "stratum"):
+        for term in ("laboratory", "stratum", "province", "licence", "project"):
             if cells.get(term, "") != "":
                 about[term] = _shown(cells[term])
         chance = cells.get("inclusion_probability", "")

@@ -18,6 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 import yaml
+from chain import quick
 from click.testing import CliRunner
 from hypothesis import settings
 from support import Answer, Phusa, free_port, wait_for
@@ -321,3 +322,10 @@ def _load_items(address: str, archive: Path, base: str) -> None:
                 for asset in item["assets"].values():
                     asset["href"] = f"{base}/{item['id']}/{asset['href'].removeprefix('./')}"
                 connection.execute("SELECT upsert_item(%s)", (json.dumps(item | {"links": []}),))
+
+
+@pytest.fixture
+def small(demo: Demo) -> Demo:
+    """The demonstration with few trees."""
+    quick(demo)
+    return demo

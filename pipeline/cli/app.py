@@ -27,7 +27,7 @@ from pipeline import (
     runner,
     yamlfile,
 )
-from pipeline.cli import shell
+from pipeline.cli import samplestore, shell
 from pipeline.cli.db import db
 from pipeline.cli.explain import drivers, explain
 from pipeline.cli.export import export
@@ -134,14 +134,20 @@ def scenes(config: Path, season: str, out: Path, refresh: bool) -> Result:
     type=_PATH,
     help="JSON report of every mended or refused row; a page for readers beside it (.html).",
 )
+@click.option("--table-only", is_flag=True, help="Write nothing into the config's database.")
 @_scheduler
 @command
 def samples(
-    config: Path, files: tuple[Path, ...], season: str | None, out: Path, report: Path | None, scheduler: str
-) -> Result:
-    """Import sample FILES (the config's own if none is given) and read the features at their sites."""
+    config: Path, files: tuple[Path, ...], season: str | None, out: Path, report: Path | None, table_only: bool,
+    scheduler: str,
+) -> Result:  # fmt: skip
+    """Import sample FILES (the config's own if none is given) and read the features at their sites.
+
+    Where the config's store is a database, what was measured at accepted sites is written into it too.
+    """
     settings = Config.read(config)
     entries = _sample_files(settings, files, season)
+    keep = samplestore.keeper(settings, table_only)
     with runner.cluster(scheduler) as client:
         gathered = learning.gather(settings, client, entries)
     page = importreport.write(report, gathered.report) if report else None
@@ -149,9 +155,10 @@ def samples(
         raise InputError(f"{_names(entries)}: no usable row: {gathered.report['by_rule']}")
     losses.refuse(gathered.loss_percent, settings.max_loss_percent, gathered.report["lost"])
     write_table(gathered.table, out)
+    stored = keep(gathered.sites, entries)
     counts = {k: v for k, v in gathered.report.items() if k not in ("refusals", "mends", "files")}
     where = {"report": str(report.resolve()), "page": str(page)} if report else {}
-    return {"out": str(out.resolve()), **where, **counts}
+    return {"out": str(out.resolve()), **where, **counts, **stored}
 
 
 @main.command()

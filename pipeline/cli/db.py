@@ -30,7 +30,7 @@ def init() -> Result:
 
     Needs a superuser. What is there already stays.
     """
-    with _told() as address:
+    with told() as address:
         from pipeline.stores import schema
 
         return {"applied": schema.migrate(address)}
@@ -45,7 +45,7 @@ def migrate() -> Result:
 
         if not schema.applied(connection):
             raise InputError("the database has no schema of phusa; run `phusa db init`")
-    with _told() as address:
+    with told() as address:
         return {"applied": schema.migrate(address)}
 
 
@@ -58,13 +58,13 @@ def check(repair: bool) -> Result:
     Exit 5 where something is wrong, or still is after --repair.
     """
     with _connected() as connection:
-        from pipeline.stores import integrity, repairs, schema
+        from pipeline.stores import integrity, mirrors, repairs, schema
 
         pending = schema.pending(connection)
         if pending:
             raise InputError(f"the database lacks {', '.join(pending)}; run `phusa db migrate`")
         repaired = repairs.repair(connection) if repair else []
-        faults = [*repairs.orphans(connection), *integrity.faults(connection)]
+        faults = [*repairs.orphans(connection), *integrity.faults(connection), *mirrors.faults(connection)]
     if faults:
         raise IntegrityError("\n".join(faults))
     return {"repaired": repaired, "faults": []}
@@ -101,7 +101,7 @@ def dictionary(out: Path | None) -> Result:
 
 @contextmanager
 def _connected() -> Iterator[psycopg.Connection]:
-    with _told() as dsn:
+    with told() as dsn:
         from pipeline.stores import address
 
         connection = address.connect(dsn)
@@ -112,7 +112,7 @@ def _connected() -> Iterator[psycopg.Connection]:
 
 
 @contextmanager
-def _told() -> Iterator[str]:
+def told() -> Iterator[str]:
     """The database's address; its errors in one sentence, without the password."""
     dsn = shell.dsn()
     if not dsn:

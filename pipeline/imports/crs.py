@@ -1,8 +1,4 @@
-"""Reference systems as surveyors write them, and the one way from VN-2000 to WGS 84.
-
-Two operations are registered for VN-2000 to WGS 84; which one PROJ takes depends on its database and the
-place, so the one for all of the country is pinned: EPSG operation 6960, "VN-2000 to WGS 84 (2)", 1 m.
-"""
+"""Reference systems as surveyors write them."""
 
 from __future__ import annotations
 
@@ -14,25 +10,7 @@ import pyproj
 
 from pipeline.imports.rules import Refused
 from pipeline.imports.spellings import angle, plain
-
-VN2000 = 4756
-#: Central meridian in degrees -> EPSG of VN-2000 / TM-3 (k 0.9999, false easting 500 km).
-TM3 = {
-    102.0: 5896, 103.0: 9205, 104.0: 9206, 104.5: 9207, 104.75: 9208, 105.0: 5897, 105.5: 9209, 105.75: 9210,
-    106.0: 9211, 106.25: 9212, 106.5: 9213, 107.0: 9214, 107.25: 9215, 107.5: 9216, 107.75: 5899, 108.0: 5898,
-    108.25: 9217, 108.5: 9218,
-}  # fmt: skip
-UTM = {48: 3405, 49: 3406}
-WITHDRAWN = {6956, 6957, 6958, 6959}
-#: EPSG operation 6960: coordinate frame rotation from VN-2000 to WGS 84; metres, seconds of arc, ppm.
-OPERATION = 6960
-_HELMERT = (
-    "+proj=pipeline +step +proj=unitconvert +xy_in=deg +xy_out=rad +step +proj=push +v_3 "
-    "+step +proj=cart +ellps=WGS84 "
-    "+step +proj=helmert +x=-191.90441429 +y=-39.30318279 +z=-111.45032835 +rx=-0.00928836 +ry=0.01975479 "
-    "+rz=-0.00427372 +s=0.252906278 +convention=coordinate_frame "
-    "+step +inv +proj=cart +ellps=WGS84 +step +proj=pop +v_3 +step +proj=unitconvert +xy_in=rad +xy_out=deg"
-)
+from pipeline.vn2000 import TM3, UTM, VN2000, WITHDRAWN, operation
 
 
 @lru_cache(maxsize=256)
@@ -144,14 +122,14 @@ def _steps(wkt: str) -> tuple[pyproj.Transformer, ...]:
     source = crs.source_crs if crs.is_bound and crs.source_crs is not None else crs
     if not is_vn2000(source):
         return (pyproj.Transformer.from_crs(crs, 4326, always_xy=True),)
-    pinned = pyproj.Transformer.from_pipeline(_HELMERT)
+    pinned = operation(VN2000, 4326)
     if source.is_geographic:
         return (pinned,)
     return (pyproj.Transformer.from_crs(source, source.geodetic_crs, always_xy=True), pinned)
 
 
 def to_wgs84(crs: pyproj.CRS, x: float, y: float) -> tuple[float, float]:
-    """(lon, lat) in WGS 84 of a place in x, y order; VN-2000 by operation 6960. inf where there is none."""
+    """(lon, lat) in WGS 84 of a place in x, y order; VN-2000 by the pinned operation. inf where there is none."""
     for step in _steps(crs.to_wkt()):
         x, y = step.transform(x, y)
     return float(x), float(y)

@@ -93,6 +93,9 @@ TERMS: dict[str, tuple[str, ...]] = {
         "inclusion probability", "xac suat chon", "xac suat chon mau", "inclusionprobability", "pi",
     ),
     "laboratory": ("laboratory", "phong thi nghiem", "lab", "don vi phan tich", "co quan phan tich"),
+    "province": ("province", "tinh", "ten tinh", "tinh thanh", "tinh tp", "tinh thanh pho", "tinh thanh pho tp"),
+    "licence": ("licence", "license", "giay phep", "giay phep du lieu", "data licence", "data license"),
+    "project": ("project", "du an", "ten du an", "project name", "survey project"),
 }  # fmt: skip
 #: Headers that may mean a term where nothing better does.
 WEAK: dict[str, tuple[str, ...]] = {

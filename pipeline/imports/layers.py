@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipeline.imports.places import Place
@@ -12,6 +12,8 @@ from pipeline.imports.spellings import Layer
 
 #: Repeats that differ by more than this factor contradict each other.
 CONFLICT = 2.0
+#: Extract of a mean of conductivities of several extracts.
+MIXED = "mixed"
 #: Shorter gaps between layers, cm, are the surveyor's tape.
 GAP_CM = 5.0
 
@@ -127,9 +129,7 @@ def _averaged(same: Sequence[Draft], found: Settled) -> Draft:
     values: dict[str, float] = {}
     for name in {n: None for d in same for n in d.values}:
         having = [d.values[name] for d in same if name in d.values]
-        positive = min(having) > 0
-        mean = math.exp(sum(map(math.log, having)) / len(having)) if positive else sum(having) / len(having)
-        values[name] = having[0] if name in first.classes or len(set(having)) == 1 else mean
+        values[name] = having[0] if name in first.classes else _middle(having)
     for d in same:
         shared = any(n in o.values for o in same if o is not d for n in d.values)
         row = first.number if d is not first else same[1].number
@@ -138,7 +138,28 @@ def _averaged(same: Sequence[Draft], found: Settled) -> Draft:
         if d is not first:
             found.merged[d.number] = first.number
     errors = {n: v for d in reversed(same) for n, v in d.errors.items()}
-    return replace(first, values=values, errors=errors)
+    return replace(first, values=values, errors=errors, about=_measured(first, same, _middle))
+
+
+def _middle(having: Sequence[float]) -> float:
+    """Geometric mean; arithmetic where there is a 0."""
+    if len(set(having)) == 1:
+        return having[0]
+    positive = min(having) > 0
+    return math.exp(sum(map(math.log, having)) / len(having)) if positive else sum(having) / len(having)
+
+
+def _measured(
+    first: Draft, merged: Sequence[Draft], mean: Callable[[Sequence[float]], float]
+) -> dict[str, str | float]:
+    """What ``first`` says beside its values, with the mean of what was measured where all were measured alike."""
+    if not any("ec" in d.about for d in merged):
+        return first.about
+    ways = {(d.about.get("extract"), d.about.get("ec_unit")) for d in merged}
+    if len(ways) > 1:
+        rest = {k: v for k, v in first.about.items() if k not in ("ec", "ec_unit")}
+        return rest | {"extract": MIXED}
+    return first.about | {"ec": mean([float(d.about["ec"]) for d in merged])}
 
 
 def _layers(members: Sequence[Draft], wanted: tuple[float, float], found: Settled) -> list[Draft]:
@@ -208,4 +229,9 @@ def _weighted(inside: list[Draft], wanted: tuple[float, float], found: Settled) 
             found.merged[d.number] = first.number
     errors = {n: max(d.errors.get(n, 0.0) for d in inside) for d in inside for n in d.errors}
     whole = Layer(first.layer.top, inside[-1].layer.bottom) if first.layer and inside[-1].layer else None
-    return replace(first, values=values, errors=errors, layer=whole)
+
+    def thickness_mean(measured: Sequence[float]) -> float:
+        return sum(t * v for t, v in zip(thick.values(), measured, strict=True)) / sum(thick.values())
+
+    about = _measured(first, inside, thickness_mean)
+    return replace(first, values=values, errors=errors, layer=whole, about=about)

@@ -8,7 +8,7 @@ are not there already. What makes a publication visible is sent last. Credential
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,14 @@ _TYPES = {
     ".gpkg": "application/geopackage+sqlite3",
 }
 _SHA = "sha256"
+_STORE = "store"
 
 
 class Bucket:
     """Objects below ``s3://<bucket>/<prefix>``."""
 
-    def __init__(self, address: str, endpoint: str | None = None) -> None:
+    def __init__(self, address: str, endpoint: str | None = None, store: str = "") -> None:
+        """``store`` marks what is sent: a sweep leaves alone what another store has sent."""
         try:
             import boto3
             from botocore.config import Config
@@ -38,6 +40,7 @@ class Bucket:
             raise InputError(f"a store in a bucket needs the extra s3: {error}") from None
         name, _, prefix = address.removeprefix("s3://").partition("/")
         self.address, self.name, self.prefix = address.rstrip("/"), name, prefix.strip("/")
+        self.endpoint, self.store = endpoint or "", store
         own = Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 4, "mode": "standard"})
         with self._told():
             self._s3: Any = boto3.Session().client(  # the default session keeps old credentials
@@ -52,24 +55,48 @@ class Bucket:
         """Put a file of SHA-256 ``digest`` there; False where it is there already."""
         if self._stated(key) == (digest, path.stat().st_size):
             return False
+        self.put(path, key, digest)
+        return True
+
+    def put(self, path: Path, key: str, digest: str) -> None:
+        """Put a file of SHA-256 ``digest`` there, over what is there."""
         kind = _TYPES.get(path.suffix, "application/octet-stream")
+        marks = {_SHA: digest} | ({_STORE: self.store} if self.store else {})
         with self._told():
             self._s3.upload_file(
                 str(path), self.name, self._key(key),
-                ExtraArgs={"Metadata": {_SHA: digest}, "ContentType": kind},
+                ExtraArgs={"Metadata": marks, "ContentType": kind},
             )  # fmt: skip
-        return True
 
     def faults(self, expected: Mapping[str, str]) -> Iterator[str]:
         """One line for each object (key -> SHA-256) that is missing or not what it should be; reads them all."""
+        yield from (f"{self.url(key)}: {fault}" for key, fault in self.damaged(expected))
+
+    def damaged(self, expected: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """The key of each such object, and what is wrong with it."""
         for key, digest in expected.items():
             found = self._digest(key)
             if found is None:
-                yield f"{self.url(key)}: missing"
+                yield key, "missing"
             elif found != digest:
-                yield f"{self.url(key)}: its SHA-256 is not {digest}, as published"
+                yield key, f"its SHA-256 is not {digest}, as published"
 
-    def remove(self, keys: Mapping[str, str]) -> None:
+    def keys(self, folder: str) -> list[str]:
+        """All keys below ``folder``."""
+        head, found = f"{self._key(folder.strip('/'))}/", []
+        with self._told():
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=head):
+                found += [str(o["Key"])[len(self._key("")) :] for o in page.get("Contents", ())]
+        return sorted(found)
+
+    def marks(self, key: str) -> tuple[str, str]:
+        """SHA-256 that an object was sent with, and the store that sent it; "" where it does not say."""
+        marks: dict[str, str] = {}
+        with self._told(absent=True):
+            marks = self._s3.head_object(Bucket=self.name, Key=self._key(key))["Metadata"]
+        return marks.get(_SHA, ""), marks.get(_STORE, "")
+
+    def remove(self, keys: Iterable[str]) -> None:
         """Remove objects; those that are not there are no fault."""
         for key in keys:
             with self._told():

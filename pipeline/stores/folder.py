@@ -21,38 +21,35 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import pandas as pd
-import pyogrio
-import shapely
-import stac_geoparquet.arrow
 
 from pipeline import companions, stac
 from pipeline.errors import InputError, IntegrityError, QualityError
 from pipeline.files import json_text, sha256, write_aside
-from pipeline.product import Product, ProductId, summary
+from pipeline.product import Product, ProductId
 from pipeline.season import Season, slug
 from pipeline.stores.bucket import Bucket
 from pipeline.stores.contract import Event, Record, Release, release_id, unfenced
 from pipeline.stores.folderjournal import PREPARE, FolderJournal, person
 from pipeline.stores.journal import Checkpoint, Entry, Standing, faults, replay
-from pipeline.zones import change
+from pipeline.stores.releasefolder import (
+    COLLECTION,
+    SUMS,
+    VERSIONS,
+    ReleaseFolder,
+    build,
+    read_record,
+    version_history,
+)
 
 CATALOG_ID = "phusa"
-SUMS = "SHA256SUMS"
 CURRENT = "CURRENT"
-VERSIONS = "versions.json"
-COLLECTION = "collection.json"
-TABLES = "tables.gpkg"
-#: Its layer with one row a unit and indicator.
-AREAS = "areas"
 #: Where a link of catalog.json keeps the digest of its release.
 _DIGEST = "phusa:sha256"
 
@@ -68,7 +65,7 @@ class FolderStore:
         self._journal = FolderJournal(path)
 
     def find(self, product: ProductId, key: str) -> Record | None:
-        draft = _read(self._drafts(product.season) / f"{product.name}.json")
+        draft = read_record(self._drafts(product.season) / f"{product.name}.json")
         released = (r.record(product.name) for r in self._known(product.season))
         for record in (draft, *released):
             if record and record.id == product and record.key == key:
@@ -102,7 +99,7 @@ class FolderStore:
             current = self._current(season.name)
             known = bool(current and current.folder == folder and not current.faults())
             if not known:
-                _build(
+                build(
                     folder, self.region, season, records, areas, self._areas_before(season), documents or {}
                 )
             fence()
@@ -136,7 +133,7 @@ class FolderStore:
             self._settle()
             release, said = self._waiting(season)
             folder = self.path / "releases" / self.region / season.slug / release
-            found = _Folder(folder, said.manifest)
+            found = ReleaseFolder(folder, said.manifest)
             if accept and said.submitted_by == person():
                 raise QualityError(f"{person()} submitted release {release}; another person must review it")
             if accept and (faults := found.faults()):
@@ -247,7 +244,7 @@ class FolderStore:
         for (region, season, release), standing in told.items():
             folder = self.path / "releases" / region / slug(season) / release
             if folder not in linked and standing.state != "withdrawn" and standing.submitted_by:
-                yield from _Folder(folder, standing.manifest).faults()
+                yield from ReleaseFolder(folder, standing.manifest).faults()
 
     def close(self) -> None:
         """A folder needs no closing."""
@@ -255,28 +252,28 @@ class FolderStore:
     def _drafts(self, season: str) -> Path:
         return self.path / "drafts" / self.region / slug(season)
 
-    def _current(self, season: str) -> _Folder | None:
+    def _current(self, season: str) -> ReleaseFolder | None:
         """The published release of a season."""
         start = self.path / "releases" / self.region / slug(season)
         return next((r for r in self._releases() if r.folder.parent == start), None)
 
-    def _known(self, season: str) -> Iterator[_Folder]:
+    def _known(self, season: str) -> Iterator[ReleaseFolder]:
         """The releases of a season, the published one first: what was made once need not be made again."""
         current = self._current(season)
         if current:
             yield current
         for path in sorted((self.path / "releases" / self.region / slug(season)).glob(f"*/{SUMS}")):
             if current is None or path.parent != current.folder:
-                yield _Folder(path.parent, sha256(path))
+                yield ReleaseFolder(path.parent, sha256(path))
 
-    def _releases(self) -> Iterator[_Folder]:
+    def _releases(self) -> Iterator[ReleaseFolder]:
         """The published releases of all regions and seasons."""
         try:
             links = _links_of(self.path / "catalog.json")
         except (OSError, ValueError):  # ``verify`` tells it, and the next publication writes it anew
             links = self._pointers()
         for link in links:
-            yield _Folder((self.path / link["href"]).parent, link.get(_DIGEST, ""))
+            yield ReleaseFolder((self.path / link["href"]).parent, link.get(_DIGEST, ""))
 
     def _pointers(self) -> list[dict[str, str]]:
         found = []
@@ -309,7 +306,7 @@ class FolderStore:
         by_season = {str(Path(x["href"]).parents[1]): x for x in (*self._links(), link)}
         self._write_catalog(by_season.values())
         write_aside(folder.with_name(CURRENT), json_text(link))
-        write_aside(folder.with_name(VERSIONS), json_text(_history(folder, season)))
+        write_aside(folder.with_name(VERSIONS), json_text(version_history(folder, season)))
 
     def _links(self) -> list[dict[str, str]]:
         """The links that catalog.json has, and those it has lost."""
@@ -328,12 +325,14 @@ class FolderStore:
         if self.bucket is None:
             return
         for link in links:
-            for path, digest in _Folder((self.path / link["href"]).parent, link.get(_DIGEST, "")).files():
+            for path, digest in ReleaseFolder(
+                (self.path / link["href"]).parent, link.get(_DIGEST, "")
+            ).files():
                 self.bucket.send(path, path.relative_to(self.path).as_posix(), digest)
         catalog = self.path / "catalog.json"
         self.bucket.send(catalog, catalog.name, sha256(catalog))
 
-    def _bucket_faults(self, linked: Iterable[_Folder]) -> Iterator[str]:
+    def _bucket_faults(self, linked: Iterable[ReleaseFolder]) -> Iterator[str]:
         """What of the published releases the bucket lacks, or holds otherwise."""
         catalog = self.path / "catalog.json"
         if self.bucket is None or not catalog.is_file():
@@ -359,7 +358,7 @@ class FolderStore:
 
     def _drop_draft(self, record: Record) -> None:
         path = self._drafts(record.id.season) / f"{record.id.name}.json"
-        draft = _read(path)
+        draft = read_record(path)
         if draft is None or draft.key == record.key:  # else it is another run's
             path.unlink(missing_ok=True)
             for file in companions.files(record.item, path.with_suffix(".tif")):
@@ -390,240 +389,3 @@ def _link_in(link: Any) -> dict[str, str]:
     if len(parts) != 5 or parts[0] != "releases" or ".." in parts or parts[4] != COLLECTION:
         raise ValueError(f"{found['href']!r} is no release")
     return found
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """A release on disk, and the digest of its SHA256SUMS that catalog.json states."""
-
-    folder: Path
-    digest: str
-
-    def records(self) -> list[Record]:
-        """Its products; without those of which ``record`` gives none."""
-        names = (Path(name).stem for name in self._sums() if name.endswith(".tif"))
-        return [record for name in names if (record := self.record(name))]
-
-    def record(self, name: str) -> Record | None:
-        """A product whose record is as published and whose COG is there at its full size."""
-        path = self.folder / f"{name}.json"
-        return _read(path) if _is(path, self._sums().get(path.name, "")) else None
-
-    def areas(self) -> pd.DataFrame | None:
-        """Its areas by unit; None where it has none, or they are not as published."""
-        tables = self.folder / TABLES
-        if not _is(tables, self._sums().get(TABLES, "")) or AREAS not in dict(pyogrio.list_layers(tables)):
-            return None
-        found = pyogrio.read_dataframe(tables, layer=AREAS, read_geometry=False)
-        return found if len(found) else None
-
-    def files(self) -> Iterator[tuple[Path, str]]:
-        """Its files and their SHA-256, the list of them last."""
-        yield from ((self.folder / name, digest) for name, digest in self._sums().items())
-        if self.digest:
-            yield self.folder / SUMS, self.digest
-
-    def faults(self) -> list[str]:
-        """One line for each file that is missing or not as published."""
-        try:
-            sums = self._sums(strict=True)
-        except ValueError as error:
-            return [f"{self.folder / SUMS}: {error}"]
-        return [fault for name, digest in sums.items() if (fault := _fault(self.folder / name, digest))]
-
-    def _sums(self, strict: bool = False) -> dict[str, str]:
-        """File name -> SHA-256; none where the list itself is not as published, or ValueError if strict."""
-        path = self.folder / SUMS
-        if _is(path, self.digest):
-            lines = path.read_text(encoding="utf-8").splitlines()
-            return {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
-        if strict:
-            raise ValueError("missing" if not path.exists() else "changed since catalog.json was written")
-        return {}
-
-
-def _is(path: Path, digest: str) -> bool:
-    try:
-        return sha256(path) == digest
-    except OSError:
-        return False
-
-
-def _fault(path: Path, digest: str) -> str:
-    if not path.is_file():
-        return f"{path}: missing"
-    return "" if _is(path, digest) else f"{path}: its SHA-256 is not {digest}, as published"
-
-
-def _read(path: Path) -> Record | None:
-    """The record at ``path`` if it is whole, and its COG is there and has the size it should."""
-    try:
-        item = json.loads(path.read_text(encoding="utf-8"))
-        p, asset = item["properties"], item["assets"]["map"]
-        found = ProductId(p["phusa:season"], p["phusa:tile"], p["phusa:target"])
-        cog = path.with_suffix(".tif")
-        if cog.stat().st_size != asset["file:size"]:
-            return None
-        return Record(found, p["phusa:key"], asset["file:checksum"][4:], cog, item)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _build(
-    folder: Path,
-    region: str,
-    season: Season,
-    records: Sequence[Record],
-    areas: pd.DataFrame | None,
-    before: pd.DataFrame | None,
-    documents: Mapping[str, str],
-) -> None:
-    """Write a release aside and put it in place; what is missing of an older copy is made good."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    older = folder.with_name(f".{folder.name}.old")
-    for leftover in (temporary, older):
-        shutil.rmtree(leftover, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    number, older_release = _version(folder)
-    items = []
-    for record in records:
-        for path in companions.files(record.item, record.path):
-            _link(path, temporary / path.name)
-        known = older_release is not None and older_release.record(record.id.name) is not None
-        address = f"../{older_release.folder.name}/{record.id.name}.json" if older_release and known else None
-        item = stac.released(record.item | {"links": _links()}, number, address)
-        items.append(item)
-        _write_json(temporary / f"{record.id.name}.json", item)
-    names = [record.id.name for record in records]
-    _write_json(temporary / COLLECTION, _collection(region, season, items, names, number))
-    stac_geoparquet.arrow.to_parquet(
-        stac_geoparquet.arrow.parse_stac_items_to_arrow(items), temporary / "items.parquet"
-    )
-    _write_tables(temporary, season, records, areas, before)
-    for name, text in documents.items():
-        (temporary / name).write_text(text, encoding="utf-8")
-    _write_sums(temporary)
-    if folder.exists():
-        folder.rename(older)
-    temporary.rename(folder)
-    shutil.rmtree(older, ignore_errors=True)
-
-
-def _versions(season: Path) -> dict[int, Path]:
-    """Number -> folder of a season's releases, by the collection that each holds."""
-    found = {}
-    for path in season.glob(f"*/{COLLECTION}"):
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            found[int(json.loads(path.read_text(encoding="utf-8"))["version"])] = path.parent
-    return found
-
-
-def _version(folder: Path) -> tuple[int, _Folder | None]:
-    """Number of a release among its season's, and the release before it.
-
-    One that is made good keeps its number, also where its collection is lost: it is the one that is missing.
-    """
-    others = _versions(folder.parent)
-    own = next((n for n, path in others.items() if path == folder), None)
-    free = (n for n in range(1, len(others) + 2) if n not in others)
-    number = own or (next(free) if folder.exists() else max(others, default=0) + 1)
-    before = others.get(number - 1)
-    return number, _Folder(before, sha256(before / SUMS)) if before and (before / SUMS).is_file() else None
-
-
-def _history(folder: Path, season: Season) -> dict[str, Any]:
-    """The catalogue of a season's releases, oldest first; ``folder`` is the one that is published."""
-    kind = "application/json"
-    return {
-        "type": "Catalog",
-        "stac_version": stac.VERSION,
-        "id": f"{folder.parent.parent.name}-{season.slug}-versions",
-        "description": f"Các lần công bố của mùa {season}. Releases of season {season}, oldest first.",
-        "links": [
-            {"rel": "root", "href": "../../../catalog.json", "type": kind},
-            {"rel": "latest-version", "href": f"./{folder.name}/{COLLECTION}", "type": kind},
-            *(
-                {"rel": "child", "href": f"./{path.name}/{COLLECTION}", "type": kind, "title": str(n)}
-                for n, path in sorted(_versions(folder.parent).items())
-            ),
-        ],
-    }
-
-
-def _links() -> list[dict[str, str]]:
-    kind = "application/json"
-    return [
-        {"rel": "version-history", "href": f"../{VERSIONS}", "type": kind},
-        {"rel": "root", "href": "../../../../catalog.json", "type": kind},
-        {"rel": "parent", "href": "./collection.json", "type": kind},
-        {"rel": "collection", "href": "./collection.json", "type": kind},
-    ]
-
-
-def _collection(
-    region: str, season: Season, items: list[dict[str, Any]], names: list[str], number: int
-) -> dict[str, Any]:
-    collection = stac.collection(region, season, items) | {"version": str(number)}
-    collection["links"] = [
-        {"rel": "root", "href": "../../../../catalog.json", "type": "application/json"},
-        {"rel": "parent", "href": "../../../../catalog.json", "type": "application/json"},
-        *({"rel": "item", "href": f"./{n}.json", "type": "application/geo+json"} for n in names),
-    ]
-    return collection
-
-
-def _write_tables(
-    folder: Path,
-    season: Season,
-    records: Sequence[Record],
-    areas: pd.DataFrame | None,
-    before: pd.DataFrame | None,
-) -> None:
-    """GeoPackage with one row a product: where it is, what is mapped of it, and what is not.
-
-    Its table ``areas`` has one row a unit and indicator; ``area_change`` sets it beside ``before``, the
-    areas of an earlier season as they were when this one was published.
-    """
-    rows = [
-        {
-            "season": r.id.season, "tile": r.id.tile, "target": r.id.target, "file": f"{r.id.name}.tif",
-            "key": r.key, "sha256": r.sha256, "lost_reads": r.lost_reads,
-            "simulated": bool(r.item["properties"].get("phusa:simulated")),
-            **summary(folder / f"{r.id.name}.tif"),
-        }
-        for r in records
-    ]  # fmt: skip
-    shapes = [shapely.geometry.shape(r.item["geometry"]) for r in records]
-    frame = geopandas.GeoDataFrame(rows, geometry=shapes, crs=4326)
-    # GeoPackage stamps the time of writing; a fixed one keeps the same content the same bytes.
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": f"{season.end}T00:00:00.000Z"})
-    try:
-        pyogrio.write_dataframe(frame, folder / TABLES, layer="products", driver="GPKG")
-        if areas is not None:
-            told = areas.assign(season=season.name, season_start=season.start.isoformat())
-            _append(told, folder / TABLES, AREAS)
-            if before is not None:
-                _append(change.between(told, before), folder / TABLES, "area_change")
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
-
-
-def _append(table: pd.DataFrame, path: Path, layer: str) -> None:
-    pyogrio.write_dataframe(table, path, layer=layer, driver="GPKG", append=True)
-
-
-def _write_sums(folder: Path) -> None:
-    """As ``sha256sum`` writes and checks it."""
-    lines = [f"{sha256(path)}  {path.name}\n" for path in sorted(folder.iterdir())]
-    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json_text(content), encoding="utf-8")
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # other device, or a file system without hard links
-        shutil.copyfile(source, target)

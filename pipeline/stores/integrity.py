@@ -8,16 +8,14 @@ all that lead to it; and then a checkpoint that is kept elsewhere tells.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import psycopg
 
 from pipeline.files import sha256
 from pipeline.stores import journal as chain
-from pipeline.stores import wkb
+from pipeline.stores import listing, samples, schema, wkb
 from pipeline.stores.journal import Checkpoint, Entry
 
 _WHERE = "phusa.journal"
@@ -46,8 +44,10 @@ def seen(connection: psycopg.Connection, checkpoint: Checkpoint | None = None) -
         *_states(connection, entries),
         *faults_of(connection, [number for (number,) in releases]),
         *_stray_areas(connection),
-        *_listing(connection),
+        *listing.faults(connection),
+        *samples.faults(connection, entries),
         *_triggers(connection),
+        *_functions(connection),
     ]
 
 
@@ -77,10 +77,13 @@ def faults_of(connection: psycopg.Connection, releases: Sequence[int]) -> list[s
 def _states(connection: psycopg.Connection, entries: Sequence[Entry]) -> Iterator[str]:
     told = chain.replay(entries)
     rows = connection.execute(
-        "SELECT region, season, release, state, reviewed_by, encode(sha256(convert_to(manifest, 'UTF8')), 'hex') "
-        "FROM phusa.release ORDER BY id"
+        "SELECT region, season, release, state, submitted_by, reviewed_by, "
+        "encode(sha256(convert_to(manifest, 'UTF8')), 'hex'), "
+        "EXISTS (SELECT FROM phusa.release_product m JOIN phusa.product p ON p.id = m.product_id WHERE m.release_id = r.id "
+        "AND (left(item #>> '{properties,start_datetime}', 10), left(item #>> '{properties,end_datetime}', 10)) "
+        "IS DISTINCT FROM (season_start::text, season_end::text)) FROM phusa.release r ORDER BY id"
     ).fetchall()
-    for region, season, release, state, reviewed_by, manifest in rows:
+    for region, season, release, state, submitted_by, reviewed_by, manifest, other_days in rows:
         name = f"release {release} of {region} {season}"
         said = told.pop((region, season, release), None)
         if said is None:
@@ -88,6 +91,10 @@ def _states(connection: psycopg.Connection, entries: Sequence[Entry]) -> Iterato
             continue
         if said.state != state:
             yield f"{name}: is {state} in phusa.release, {said.state} by the journal"
+        if said.submitted_by != submitted_by:
+            yield f"{name}: submitted by {submitted_by} in phusa.release, {said.submitted_by} by the journal"
+        if other_days:
+            yield f"{name}: its season has other days in phusa.release than in its items"
         if said.state in ("reviewed", "official", "superseded") and said.reviewed_by != reviewed_by:
             yield f"{name}: reviewed by {reviewed_by} in phusa.release, {said.reviewed_by} by the journal"
         if said.manifest != manifest:
@@ -116,7 +123,11 @@ def _parts(connection: psycopg.Connection, release: int) -> Iterator[str]:
         (release,),
     ).fetchone()
     assert row is not None
-    have: dict[str, str] = dict(connection.execute(_PARTS, {"release": release}).fetchall())
+    have: dict[str, str] = {}
+    for name, digest in connection.execute(_PARTS, {"release": release}).fetchall():
+        if name in have:
+            yield f"{row[0]}: {name} is in the database twice"
+        have[name] = digest
     for line in row[1].splitlines():
         digest, _, name = line.partition("  ")
         if name not in have:
@@ -128,7 +139,14 @@ def _parts(connection: psycopg.Connection, release: int) -> Iterator[str]:
 
 
 def _areas(connection: psycopg.Connection, release: int) -> Iterator[str]:
-    """Rows of the areas table against the released document."""
+    """Rows of the areas table against the released document; where that was altered, it is what is named."""
+    whole = connection.execute(
+        "SELECT FROM phusa.document d JOIN phusa.release r ON r.id = d.release_id WHERE r.id = %s AND d.name = 'areas.json' "
+        "AND position(encode(sha256(convert_to(d.content, 'UTF8')), 'hex') || '  document areas.json' IN r.manifest) > 0",
+        (release,),
+    ).fetchone()
+    if whole is None:
+        return
     rows = connection.execute(
         """
         WITH sealed AS (
@@ -202,50 +220,32 @@ def _files(folder: Path, files: dict[str, str]) -> Iterator[str]:
             yield f"{path}: its SHA-256 is not {digest}, which the database states"
 
 
-# --- what the catalogue shows ------------------------------------------------------------------
-
-
-def _listing(connection: psycopg.Connection) -> Iterator[str]:
-    """pgSTAC against what is official."""
-    rows = connection.execute(
-        "SELECT coalesce(p.cog, i.collection || '/' || i.id), p.item, pgstac.get_item(i.id, i.collection), "
-        "(p.id IS NULL) FROM phusa.published p "
-        "FULL JOIN (SELECT id, collection FROM pgstac.items WHERE collection IN "
-        "(SELECT DISTINCT item ->> 'collection' FROM phusa.product)) i "
-        "ON i.id = p.item ->> 'id' AND i.collection = p.item ->> 'collection' ORDER BY 1"
-    ).fetchall()
-    for name, item, shown, stray in rows:
-        if stray:
-            yield f"{name}: pgSTAC shows an item that no official release has"
-        elif shown is None:
-            yield f"{name}: pgSTAC lacks its item"
-        elif _bare(shown) != _bare(item):
-            yield f"{name}: its item in pgSTAC was altered"
-    collections = connection.execute(
-        "SELECT d.content, c.content FROM phusa.document d JOIN phusa.release r ON r.id = d.release_id "
-        "LEFT JOIN pgstac.collections c ON c.id = d.content::jsonb ->> 'id' "
-        "WHERE d.name = 'collection.json' AND r.state = 'official' ORDER BY r.id"
-    ).fetchall()
-    for content, shown in collections:
-        said = json.loads(content)
-        if shown is None or _bare(shown) != _bare(said):
-            yield f"collection {said['id']}: is not in pgSTAC as released"
-
-
-def _bare(value: Any) -> Any:
-    """A record as pgSTAC gives it back: without nulls, and links are its own affair."""
-    if isinstance(value, dict):
-        return {k: _bare(v) for k, v in value.items() if k != "links" and v is not None}
-    return [_bare(v) for v in value] if isinstance(value, list) else value
+# --- the guards ----------------------------------------------------------------------------------
 
 
 def _triggers(connection: psycopg.Connection) -> Iterator[str]:
     """Guards that somebody switched off or removed."""
     rows = connection.execute(
         "SELECT name, (SELECT count(*) FROM pg_trigger WHERE tgrelid = to_regclass('phusa.' || name) "
-        "AND tgname IN ('keep', 'keep_all') AND tgenabled = 'O') FROM unnest(%s::text[]) AS name",
+        "AND tgname IN ('keep', 'keep_all') AND tgenabled = 'O' AND tgqual IS NULL "
+        "AND tgfoid IN (SELECT oid FROM pg_proc WHERE pronamespace = 'phusa'::regnamespace)) "
+        "FROM unnest(%s::text[]) AS name",
         (["product", "raster", "release", "release_product", "document", "release_area", "journal"],),
     ).fetchall()
     for name, on in rows:
         if on < 2:
             yield f"phusa.{name}: its guard (trigger keep or keep_all) is switched off"
+
+
+def _functions(connection: psycopg.Connection) -> Iterator[str]:
+    """Functions, the guards' among them, that somebody replaced or removed."""
+    have: dict[str, str] = dict(
+        connection.execute(
+            "SELECT proname::text, prosrc FROM pg_proc WHERE pronamespace = 'phusa'::regnamespace"
+        ).fetchall()
+    )
+    for name, body in schema.functions().items():
+        if name not in have:
+            yield f"function phusa.{name}: is missing"
+        elif have[name] != body:
+            yield f"function phusa.{name}: is not the one of the migrations"

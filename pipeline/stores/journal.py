@@ -132,6 +132,8 @@ def replay(entries: Iterable[Entry]) -> dict[tuple[str, str, str], Standing]:
     found: dict[tuple[str, str, str], Standing] = {}
     for e in entries:
         said = e.content
+        if said.get("action") == "import":  # of samples: no release's
+            continue
         key = (str(said.get("region")), str(said.get("season")), str(said.get("release")))
         manifest = str(said.get("manifest"))
         one = found.setdefault(key, Standing("draft", manifest))

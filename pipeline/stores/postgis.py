@@ -15,16 +15,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import psycopg
 from psycopg.types.json import Jsonb
 
 from pipeline import companions, stac
 from pipeline.errors import InputError, IntegrityError
-from pipeline.files import sha256
+from pipeline.files import sha256, write_aside
 from pipeline.product import Product, ProductId
 from pipeline.season import Season, slug
-from pipeline.stores import address, integrity, repairs, schema, wkb
+from pipeline.stores import address, integrity, mending, mirrors, repairs, schema, wkb
 from pipeline.stores.bucket import Bucket
 from pipeline.stores.contract import Event, Record, Release, release_id, unfenced
 from pipeline.stores.journal import Checkpoint, Entry
@@ -53,6 +54,8 @@ class PostgisStore:
         self.path, self.region, self.connection = path, region, connection
         self.pixels, self.bucket = pixels, bucket
         owner = connection.execute("SELECT pg_has_role(session_user, 'phusa_owner', 'MEMBER')").fetchone()
+        if bucket:
+            bucket.store = mirrors.identity(connection)
         #: Only owners may publish what nobody reviewed; the database holds to that.
         self.review_needed = review or owner != (True,)
 
@@ -94,10 +97,14 @@ class PostgisStore:
         run = self.connection.execute
         with self._told():
             run("INSERT INTO phusa.root VALUES (%s) ON CONFLICT DO NOTHING", (str(self.path),))
+            if self.bucket:  # before any object is there, so that orphans are looked for
+                mirrors.know(self.connection, self.bucket, self.region, self.path)
             with self.connection.transaction():
                 run(f"SELECT pg_advisory_xact_lock_shared({repairs.FILES_LOCK})")
+                # Who stores the same product at the same moment sees this one's row.
+                run("SELECT pg_advisory_xact_lock(hashtext('phusa.put ' || %s))", ("/".join(place),))
                 row = run(
-                    f"SELECT id, item FROM phusa.product WHERE {_SAME}", (*place, product.key, digest)
+                    f"SELECT id, item, files FROM phusa.product WHERE {_SAME}", (*place, product.key, digest)
                 ).fetchone()
                 known = Record(product.id, product.key, digest, path, row[1]) if row else None
                 if known and known.intact:
@@ -107,23 +114,26 @@ class PostgisStore:
                     os.replace(cog, path)
                     item = companions.record(product, path, digest, self._address(path))
                 record = known or Record(product.id, product.key, digest, path, item)
+                if row is None or f"{product.id.name}.json" in row[2]:
+                    write_aside(path.with_suffix(".json"), mending.item_text(record.item))
                 self._send(record)
                 if row:  # its lost file or pixels were made again
                     self._restore_pixels(row[0], path)
                 number = row[0] if row else self._insert(place, record)
                 replaced = run(
                     "DELETE FROM phusa.product WHERE (region, season, tile, target) = (%s, %s, %s, %s) AND id <> %s "
-                    "AND NOT phusa.submitted(id) RETURNING cog, item",
+                    "AND NOT phusa.submitted(id) RETURNING cog, files",
                     (*place, number),
                 ).fetchall()
-        for old, item in replaced:
+        for old, files in replaced:
             remove_folder(Path(old).parent)
             if self.bucket:
-                self.bucket.remove(self._objects(item, Path(old)))
+                names = (Path(old).with_name(name) for name in files)
+                self.bucket.remove(path.relative_to(self.path).as_posix() for path in names)
         return record
 
     def _insert(self, place: tuple[str, ...], record: Record) -> int:
-        files = {p.name: digest for p, digest in companions.files(record.item, record.path).items()}
+        files = {p.name: digest for p, digest in _files(record).items()}
         row = self.connection.execute(
             "INSERT INTO phusa.product (region, season, tile, target, key, sha256, cog, item, files) "
             "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id",
@@ -175,6 +185,11 @@ class PostgisStore:
         fence: Callable[[], None] = unfenced,
     ) -> Release:
         release = release_id(records, areas)
+        if self.bucket:  # also what was made before the store had one
+            with self._told():
+                mirrors.know(self.connection, self.bucket, self.region, self.path)
+            for record in records:
+                self._send(record)
         with self._told(), self.connection.transaction():
             before = self._state(season, release)
             number = self._submit(season, release, records, areas, documents or {})
@@ -286,34 +301,28 @@ class PostgisStore:
         return [Event(*row) for row in rows]
 
     def journal(self) -> list[Entry]:
-        return integrity.journal(self.connection)
+        with self._told():
+            return integrity.journal(self.connection)
 
     def verify(self, checkpoint: Checkpoint | None = None) -> list[str]:
-        return [*integrity.faults(self.connection, checkpoint), *self._bucket_faults()]
+        with self._told():
+            return [*integrity.faults(self.connection, checkpoint), *self._bucket_faults()]
 
     def _address(self, path: Path) -> str:
         """Where readers find a file: in the bucket, if there is one."""
         return self.bucket.url(path.relative_to(self.path).as_posix()) if self.bucket else str(path)
 
-    def _objects(self, item: dict[str, Any], cog: Path) -> dict[str, str]:
-        """Keys in the bucket of a product's files -> SHA-256."""
-        files = companions.files(item, cog)
-        return {path.relative_to(self.path).as_posix(): digest for path, digest in files.items()}
-
     def _send(self, record: Record) -> None:
         """Put a product's files into the bucket before any row names them."""
         if self.bucket:
-            for key, digest in self._objects(record.item, record.path).items():
-                self.bucket.send(self.path / key, key, digest)
+            for path, digest in _files(record).items():
+                self.bucket.send(path, path.relative_to(self.path).as_posix(), digest)
 
     def _bucket_faults(self) -> Iterator[str]:
-        """What of the published products the bucket lacks, or holds otherwise."""
+        """What of the released products the bucket lacks, or holds otherwise."""
         if self.bucket:
-            rows = self.connection.execute(
-                "SELECT item, cog FROM phusa.published WHERE region = %s", (self.region,)
-            ).fetchall()
-            for item, cog in rows:
-                yield from self.bucket.faults(self._objects(item, Path(cog)))
+            objects = mirrors.objects(self.connection, self.path, self.region, released=True)
+            yield from self.bucket.faults(objects)
 
     def close(self) -> None:
         self.connection.close()
@@ -338,7 +347,15 @@ def _areas(place: tuple[str, str], season: Season, release: str, areas: pd.DataF
         | {name: None if pd.isna(value) else value for name, value in zip(areas.columns, row, strict=True)}
         for row in areas.itertuples(index=False, name=None)
     )
-    return json.dumps(list(rows), ensure_ascii=False, default=str)
+    return json.dumps(
+        list(rows), ensure_ascii=False, default=lambda v: v.item() if isinstance(v, np.generic) else str(v)
+    )
+
+
+def _files(record: Record) -> dict[Path, str]:
+    """Every file of a product -> SHA-256: COG, companions, and the item itself, from which a lost row is made again."""
+    item = record.path.with_suffix(".json")
+    return companions.files(record.item, record.path) | ({item: sha256(item)} if item.is_file() else {})
 
 
 def remove_folder(folder: Path) -> None:

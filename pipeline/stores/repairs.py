@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 
 from pipeline.files import sha256
-from pipeline.stores import wkb
+from pipeline.stores import listing, mending, mirrors, wkb
 
 #: Held shared while files become rows, and alone by who sweeps files without rows.
 FILES_LOCK = "hashtext('phusa.files')"
@@ -22,6 +24,7 @@ def orphans(connection: psycopg.Connection) -> list[str]:
         return [
             *(f"{path}: no product in the database has this file" for path in _strays(connection)),
             *(f"{cog}: missing, a draft's file" for _, cog in _lost_drafts(connection)),
+            *mirrors.orphans(connection),
         ]
 
 
@@ -32,7 +35,7 @@ def repair(connection: psycopg.Connection) -> list[str]:
     """
     with connection.transaction():
         connection.execute(f"SELECT pg_advisory_xact_lock({FILES_LOCK})")
-        done = []
+        done = list(mending.mend(connection))  # first: who sweeps must know what is whose
         for number, cog in _lost_drafts(connection):
             connection.execute("DELETE FROM phusa.product WHERE id = %s", (number,))
             done.append(f"{cog}: the draft without this file was removed")
@@ -41,7 +44,9 @@ def repair(connection: psycopg.Connection) -> list[str]:
             done.append(f"{path}: removed")
         for root in _roots(connection):
             _remove_empty(root)
-        return [*done, *_pixels(connection), *_items(connection)]
+        done += [*mirrors.sweep(connection), *_lone_areas(connection)]
+        done += [*_pixels(connection), *_items(connection)]
+    return done + mirrors.send_again(connection)
 
 
 def _roots(connection: psycopg.Connection) -> list[Path]:
@@ -52,8 +57,14 @@ def _roots(connection: psycopg.Connection) -> list[Path]:
 def _strays(connection: psycopg.Connection) -> Iterator[Path]:
     rows = connection.execute("SELECT cog, files FROM phusa.product").fetchall()
     known = {Path(cog).parent / name for cog, files in rows for name in files}
+    seals = mirrors.sealed(connection)
     for root in _roots(connection):
-        yield from (p for p in sorted(root.rglob("*")) if p.is_file() and p not in known)
+        files = sorted((p for p in root.rglob("*") if p.is_file()), key=lambda p: (p.parent, p.name))
+        for _, members in itertools.groupby(files, lambda path: path.parent):
+            own = list(members)
+            if not known.issuperset(own):
+                kept = mirrors.of_releases({p.name: sha256(p) for p in own}, seals)
+                yield from (p for p in own if p not in known and p.name not in kept)
 
 
 def _lost_drafts(connection: psycopg.Connection) -> list[tuple[int, str]]:
@@ -77,9 +88,16 @@ def _pixels(connection: psycopg.Connection) -> Iterator[str]:
     ).fetchall()
     for product, cog, digest, tiles in rows:
         path = Path(cog)
+        extra = connection.execute(
+            "DELETE FROM phusa.raster WHERE product_id = %s AND NOT number BETWEEN 1 AND %s",
+            (product, len(tiles or b"") // 32),
+        ).rowcount
+        if extra:
+            yield f"{cog}: {extra} raster tiles that were added are gone"
         if path.is_file() and sha256(path) == digest:
             number = _restore(connection, product, path, tiles or b"")
-            yield f"{cog}: {number} raster tiles were put back"
+            if number:
+                yield f"{cog}: {number} raster tiles were put back"
 
 
 def _restore(connection: psycopg.Connection, product: int, cog: Path, digests: bytes) -> int:
@@ -102,17 +120,31 @@ def _restore(connection: psycopg.Connection, product: int, cog: Path, digests: b
     return restored
 
 
+def _lone_areas(connection: psycopg.Connection) -> Iterator[str]:
+    """Areas of releases that never were."""
+    rows = connection.execute(
+        "DELETE FROM phusa.release_area a WHERE NOT EXISTS (SELECT FROM phusa.release r WHERE "
+        "(r.region, r.season, r.release) = (a.region, a.season, a.release)) RETURNING region, season, release"
+    ).fetchall()
+    yield from (f"areas of {' '.join(row)}: removed" for row in sorted(set(rows)))
+
+
 def _items(connection: psycopg.Connection) -> Iterator[str]:
-    """pgSTAC, so that it shows what is official and nothing else of ours."""
-    gone = connection.execute(
-        "DELETE FROM pgstac.items i WHERE collection IN (SELECT DISTINCT item ->> 'collection' FROM phusa.product) "
-        "AND NOT EXISTS (SELECT FROM phusa.published p WHERE (p.item ->> 'id', p.item ->> 'collection') "
-        "= (i.id, i.collection)) RETURNING collection || '/' || id"
+    """pgSTAC, so that it shows what it should and nothing else of ours."""
+    wrong = _shown_wrongly(connection)
+    if not wrong:
+        return
+    seasons = connection.execute(
+        "SELECT max(id) FROM phusa.release GROUP BY region, season ORDER BY 1"
     ).fetchall()
-    yield from (f"{name}: removed from pgSTAC" for (name,) in gone)
-    releases = connection.execute(
-        "SELECT id, region || ' ' || season FROM phusa.release WHERE state = 'official' ORDER BY id"
-    ).fetchall()
-    for number, name in releases:
-        connection.execute("SELECT phusa.relist(%s)", (number,))
-        yield f"{name}: its items are in pgSTAC as released"
+    for release in seasons:
+        with (
+            suppress(psycopg.DataError),
+            connection.transaction(),
+        ):  # a record beyond use, which the check names
+            connection.execute("SELECT phusa.relist(%s)", release)
+    yield from (f"{name}: pgSTAC shows it as released" for name in sorted(wrong - _shown_wrongly(connection)))
+
+
+def _shown_wrongly(connection: psycopg.Connection) -> set[str]:
+    return {fault.partition(": ")[0] for fault in listing.faults(connection)}

@@ -20,6 +20,7 @@ _DRAFTS = {PUBLISHER: "SELECT, INSERT, DELETE", REVIEWER: "SELECT"}  # the trigg
 RELATIONS: dict[str, dict[str, str]] = {
     "migration": _ALL,
     "root": {PUBLISHER: "SELECT, INSERT", REVIEWER: "SELECT"},
+    "bucket": {PUBLISHER: "SELECT, INSERT", REVIEWER: "SELECT"},
     "product": {**_DRAFTS, PUBLISHER: f"{_DRAFTS[PUBLISHER]}, UPDATE (tiles)"},
     "raster": _DRAFTS,
     "release": _STAFF,
@@ -38,12 +39,14 @@ RELATIONS: dict[str, dict[str, str]] = {
     "province_right": {},
     "observation": _ALL,
     "plot": _ALL,  # rows by policy: whom their licence or province lets see them
+    "sample_seal": {},
     "specimen": _ALL,
     "result": _ALL,
     "sample": _ALL,
     "sample_statistics": _ALL,
     "run": _ALL,
     "ledger": _ALL,
+    "radar_step": _ALL,
     "latest_official": _ALL,
     "latest_official_risk": _ALL,
     "exceedance_on_farmland": _ALL,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import targets
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from scipy.stats import binom
@@ -19,48 +21,15 @@ from models.samples import PLACE_COLUMNS
 from models.settings import BoosterSettings, FoldSettings
 from models.train import train
 
-SPEC = FeatureSpec.parse(["ndvi_p50", "swir16_mean", "slope"])
 SMALL = BoosterSettings(trees=25, min_leaf=5, learning_rate=0.15)
-TITLE = {"vi": "Độ mặn", "en": "Salinity"}
 
 
 def table(n: int, seed: int = 0, **more: Any) -> SampleTable:
-    rng = np.random.default_rng(seed)
-    columns: dict[str, Any] = {name: rng.normal(size=n).astype(np.float32) for name in SPEC.names}
-    columns |= {
-        "x": rng.uniform(0, 10000, n),
-        "y": rng.uniform(0, 10000, n),
-        "lon": 105.0,
-        "lat": 10.0,
-        "epsg": 32648,
-    }
-    columns |= {"group": "", "season": "s", "date": "d", "sample_id": "i"}
-    return SampleTable(pd.DataFrame(columns | more), SPEC)
+    return targets.noise(n, seed, 10000, **more)
 
 
-def regression(**more: Any) -> Target:
-    kind: dict[str, Any] = {
-        "name": "ece",
-        "kind": "regression",
-        "title": TITLE,
-        "unit": "dS/m",
-        "model": SMALL,
-    }
-    return Target.model_validate(kind | more)
-
-
-def classified(*codes: int, **more: Any) -> Target:
-    classes = [
-        {"code": c, "name": f"c{c}", "title": TITLE, "colour": "#000000"} for c in codes or (30, 10, 20)
-    ]
-    kind: dict[str, Any] = {
-        "name": "land",
-        "kind": "class",
-        "title": TITLE,
-        "classes": classes,
-        "model": SMALL,
-    }
-    return Target.model_validate(kind | more)
+regression = partial(targets.regression, model=SMALL)
+classified = partial(targets.classified, model=SMALL)
 
 
 def exact(codes: Any, truth: Any, probability: float = 1.0) -> dict[str, NDArray[np.float32]]:
@@ -216,7 +185,7 @@ def test_a_planted_spatial_trend_scores_worse_under_spatial_folds_than_under_ran
 
 def test_a_planted_truth_is_known_to_be_known() -> None:
     plain = table(400, 7)
-    rows = SampleTable(plain.frame.assign(ece=3.0 * plain.frame.ndvi_p50.astype(float) + 1), SPEC)
+    rows = SampleTable(plain.frame.assign(ece=3.0 * plain.frame.ndvi_p50.astype(float) + 1), targets.SPEC)
     found = evaluate.cross_validate(rows, regression(model=SMALL.model_copy(update={"trees": 60})))
     assert found["spatial"]["r2"] > 0.9 and found["random"]["r2"] > 0.9
     assert abs(found["optimism"]["rmse"]) < 0.2 * np.std(rows.y("ece"))
@@ -272,7 +241,7 @@ def test_places_on_the_map_add_matched_folds_and_say_which_estimate_answers() ->
     lon, lat = near.T / 111_195
     frame = rows.frame.assign(x=near[:, 0], y=near[:, 1], lon=lon, lat=lat)
     places = folds.on_globe(*(rng.uniform(0, 10000, (2, 500)) / 111_195))
-    found = evaluate.cross_validate(SampleTable(frame, SPEC), regression(), places)
+    found = evaluate.cross_validate(SampleTable(frame, targets.SPEC), regression(), places)
     assert found["clustering"]["clustered"] and found["guidance"] == evaluate.CLUSTERED
     assert found["clustering"]["between_samples_m"] < 100 < found["clustering"]["to_mapped_places_m"]
     assert found["optimism"] == {"rmse": pytest.approx(found["matched"]["rmse"] - found["random"]["rmse"])}
@@ -281,7 +250,7 @@ def test_places_on_the_map_add_matched_folds_and_say_which_estimate_answers() ->
     spread = np.array([(x, y) for x in range(14) for y in range(14)]) * 700.0 + 350
     lon, lat = spread.T / 111_195
     frame = rows.take(np.arange(196)).frame.assign(x=spread[:, 0], y=spread[:, 1], lon=lon, lat=lat)
-    found = evaluate.cross_validate(SampleTable(frame, SPEC), regression(), places)
+    found = evaluate.cross_validate(SampleTable(frame, targets.SPEC), regression(), places)
     assert not found["clustering"]["clustered"] and found["guidance"] == evaluate.SPREAD
 
 
@@ -290,11 +259,11 @@ def test_sample_error_widens_what_is_held_against_samples_but_not_what_is_said_o
     plain = table(600, 3)
     soil = 2 * plain.frame.ndvi_p50.astype(float) + rng.normal(0, 0.5, 600)
     measured = plain.frame.assign(ece=soil + rng.normal(0, 1, 600))
-    told = SampleTable(measured.assign(ece_variance_own=1.0), SPEC)
+    told = SampleTable(measured.assign(ece_variance_own=1.0), targets.SPEC)
     scores = evaluate.cross_validate(told, regression())["random"]
     assert scores["coverage"] == pytest.approx(0.9, abs=0.04)
     layers = train(told, regression()).predict_rows(told.X)
-    unaware = train(SampleTable(measured, SPEC), regression()).predict_rows(told.X)
+    unaware = train(SampleTable(measured, targets.SPEC), regression()).predict_rows(told.X)
     widths = [(a["upper"] - a["lower"]).mean() for a in (layers, unaware)]
     assert widths[0] < 0.75 * widths[1]
 
@@ -346,7 +315,7 @@ def test_reference_scores_are_those_of_the_bundles_predictions() -> None:
 def test_reference_rows_without_a_value_are_left_out() -> None:
     bundle, reference = train(planted_trend(200), regression()), planted_trend(90, 9)
     half = SampleTable(
-        reference.frame.assign(ece=np.where(np.arange(90) % 2, np.nan, reference.y("ece"))), SPEC
+        reference.frame.assign(ece=np.where(np.arange(90) % 2, np.nan, reference.y("ece"))), targets.SPEC
     )
     assert evaluate.on_reference(bundle, half) == evaluate.on_reference(
         bundle, reference.take(np.arange(0, 90, 2))
@@ -356,7 +325,7 @@ def test_reference_rows_without_a_value_are_left_out() -> None:
 def test_a_reference_with_other_features_is_reordered_or_refused() -> None:
     """Its columns are in another order; read by position, they would judge the model on nonsense."""
     bundle, reference = train(planted_trend(200), regression()), planted_trend(90, 9)
-    turned = SampleTable(reference.frame, FeatureSpec.parse(SPEC.names[::-1]))
+    turned = SampleTable(reference.frame, FeatureSpec.parse(targets.SPEC.names[::-1]))
     try:
         found = evaluate.on_reference(bundle, turned)
     except ValueError:
@@ -366,7 +335,7 @@ def test_a_reference_with_other_features_is_reordered_or_refused() -> None:
 
 def test_a_reference_with_too_few_features_is_a_value_error() -> None:
     bundle, reference = train(planted_trend(200), regression()), planted_trend(90, 9)
-    fewer = SampleTable(reference.frame, FeatureSpec.parse(SPEC.names[:2]))
+    fewer = SampleTable(reference.frame, FeatureSpec.parse(targets.SPEC.names[:2]))
     with pytest.raises(ValueError):
         evaluate.on_reference(bundle, fewer)
 

@@ -5,61 +5,29 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from typing import Any
 
 import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
+import targets
 from numpy.typing import NDArray
 
-from features import FeatureSpec
-from models import SampleTable, Target
+from models import SampleTable
 from models.settings import BoosterSettings
 from models.train import train
 
-SPEC = FeatureSpec.parse(["ndvi_p50", "swir16_mean", "slope"])
-TITLE = {"vi": "Độ mặn", "en": "Salinity"}
 SMALL = BoosterSettings(trees=12, min_leaf=5)
 
 
 def table(n: int = 120, seed: int = 0, **more: Any) -> SampleTable:
-    rng = np.random.default_rng(seed)
-    columns: dict[str, Any] = {name: rng.normal(size=n).astype(np.float32) for name in SPEC.names}
-    columns |= {
-        "x": rng.uniform(0, 5000, n),
-        "y": rng.uniform(0, 5000, n),
-        "lon": 105.0,
-        "lat": 10.0,
-        "epsg": 32648,
-    }
-    columns |= {"group": "", "season": "2025-dry", "date": "2025-02-01", "sample_id": "s"}
-    return SampleTable(pd.DataFrame(columns | more), SPEC)
+    return targets.noise(n, seed, 5000, **more)
 
 
-def regression(**more: Any) -> Target:
-    kind: dict[str, Any] = {
-        "name": "ece",
-        "kind": "regression",
-        "title": TITLE,
-        "unit": "dS/m",
-        "model": SMALL,
-    }
-    return Target.model_validate(kind | more)
-
-
-def classified(*codes: int, **more: Any) -> Target:
-    classes = [
-        {"code": c, "name": f"c{c}", "title": TITLE, "colour": "#000000"} for c in codes or (30, 10, 20)
-    ]
-    kind: dict[str, Any] = {
-        "name": "land",
-        "kind": "class",
-        "title": TITLE,
-        "classes": classes,
-        "model": SMALL,
-    }
-    return Target.model_validate(kind | more)
+regression = partial(targets.regression, model=SMALL)
+classified = partial(targets.classified, model=SMALL)
 
 
 def cycle(*values: float, n: int = 120) -> NDArray[np.float64]:
@@ -74,7 +42,7 @@ def test_a_planted_quantity_is_found_on_rows_never_seen() -> None:
         plain = table(n, seed)
         f, rng = plain.frame, np.random.default_rng(seed + 100)
         truth = 5 + 3 * f.ndvi_p50 + 2 * (f.swir16_mean > 0) + rng.normal(0, 0.3, n)
-        return SampleTable(f.assign(ece=truth.astype(float)), SPEC)
+        return SampleTable(f.assign(ece=truth.astype(float)), targets.SPEC)
 
     target = regression(model=SMALL.model_copy(update={"trees": 80, "learning_rate": 0.1}))
     bundle, fresh = train(planted(800, 1), target), planted(800, 2)
@@ -94,7 +62,7 @@ def test_planted_classes_are_found_whatever_their_codes_and_order(codes: tuple[i
             np.random.default_rng(0).normal(size=10000), np.arange(1, len(codes)) / len(codes)
         )
         return SampleTable(
-            plain.frame.assign(land=np.array(codes)[np.digitize(plain.frame.ndvi_p50, edges)]), SPEC
+            plain.frame.assign(land=np.array(codes)[np.digitize(plain.frame.ndvi_p50, edges)]), targets.SPEC
         )
 
     bundle = train(
@@ -112,7 +80,9 @@ def test_planted_classes_are_found_whatever_their_codes_and_order(codes: tuple[i
 def test_a_log_target_estimates_the_median() -> None:
     plain = table(1500, 4)
     values = np.exp(np.random.default_rng(5).normal(1, 1, 1500))
-    found = train(SampleTable(plain.frame.assign(ece=values), SPEC), regression(transform="log", model=SMALL))
+    found = train(
+        SampleTable(plain.frame.assign(ece=values), targets.SPEC), regression(transform="log", model=SMALL)
+    )
     estimate = found.predict_rows(plain.X)["estimate"].mean()
     assert abs(estimate - np.median(values)) < 0.35 < np.mean(values) - np.median(values)
 
@@ -201,7 +171,7 @@ def test_the_card_says_what_it_was_trained_on() -> None:
 def test_the_bundle_carries_spec_and_target() -> None:
     target = classified(bad_classes=["c20"])
     bundle = train(table(land=cycle(10, 20, 30)), target)
-    assert bundle.spec == SPEC and bundle.target == target
+    assert bundle.spec == targets.SPEC and bundle.target == target
     assert set(bundle.boosters) == {"class"}
     assert set(train(table(ece=cycle(1, 2)), regression()).boosters) == {"estimate", "scale"}
 
@@ -209,13 +179,13 @@ def test_the_bundle_carries_spec_and_target() -> None:
 def test_boosters_know_the_names_of_their_features_and_the_number_of_trees() -> None:
     bundle = train(table(ece=cycle(1, 2, 3)), regression())
     booster = lightgbm.Booster(model_str=bundle.boosters["estimate"])
-    assert booster.feature_name() == list(SPEC.names)
+    assert booster.feature_name() == list(targets.SPEC.names)
     assert booster.num_trees() == 12
 
 
 def test_missing_features_are_trained_on() -> None:
     f = table(300).frame
-    rows = SampleTable(f.assign(slope=np.nan, ece=f.ndvi_p50.astype(float)), SPEC)
+    rows = SampleTable(f.assign(slope=np.nan, ece=f.ndvi_p50.astype(float)), targets.SPEC)
     estimate = train(rows, regression(model=BoosterSettings(trees=60))).predict_rows(rows.X)["estimate"]
     assert np.corrcoef(estimate, rows.y("ece"))[0, 1] > 0.9
 

@@ -17,11 +17,13 @@ from mapped import SEASON, products
 from numpy.typing import NDArray
 from pydantic import ValidationError
 from rasterio.session import AWSSession
+from support import Phusa
 
 from pipeline.errors import InputError, PhusaError
 from pipeline.grid import Tile
 from pipeline.stores import FolderSettings, PostgisSettings, Store, open_store
 from pipeline.stores.bucket import Bucket
+from pipeline.stores.postgis import PostgisStore
 
 AREA = shapely.box(105.42, 10.01, 105.43, 10.02)
 
@@ -186,3 +188,86 @@ def test_a_bucket_that_is_not_there_is_told(bucket: dict[str, str], tmp_path: Pa
 def test_an_address_that_is_no_bucket_is_refused(address: str) -> None:
     with pytest.raises(ValidationError, match="bucket"):
         FolderSettings(kind="folder", path=Path("store"), bucket=address)
+
+
+def test_what_a_killed_put_left_in_the_bucket_is_told_and_swept(
+    bucket: dict[str, str], tmp_path: Path, dsn: str, phusa: Phusa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing else goes: no object of a release or a draft, of another prefix, region, or database."""
+    store = open_store(PostgisSettings(kind="postgis", path=tmp_path / "store", **bucket), "delta", dsn)
+    publish(store, tmp_path, 4.0)
+    for product, cog in products(tmp_path, AREA, "salinity", layers(5.0)):
+        store.put(product, cog)  # a draft
+    whole = objects(bucket)
+    with monkeypatch.context() as patch:
+        patch.setattr(PostgisStore, "_insert", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for product, cog in products(tmp_path, AREA, "salinity", layers(9.0)):
+            with pytest.raises(KeyboardInterrupt):
+                store.put(product, cog)
+    orphans = objects(bucket).keys() - whole.keys()
+    assert len(orphans) > 3
+    s3, name = client(bucket)
+    prefix = bucket["bucket"].removeprefix(f"s3://{name}/")
+    strange = "products/delta/strange.txt"
+    s3.put_object(Bucket=name, Key=f"{prefix}/{strange}", Body=b"x")
+    kept = {
+        "products/delta-2/x.tif",
+        "products/north/x.tif",
+        "catalog.json",
+        "notes/x",
+        "products/delta/theirs.tif",
+    }
+    for key in kept:
+        marks = {"store": "another"} if "theirs" in key else {}
+        s3.put_object(Bucket=name, Key=f"{prefix}/{key}", Body=b"x", Metadata=marks)
+    s3.put_object(Bucket=name, Key=f"{prefix}-2/products/delta/x.tif", Body=b"x")
+    told = phusa("db", "check", "--json")
+    assert told.code == 5
+    for key in orphans | {strange}:
+        assert f"{bucket['bucket']}/{key}: no product in the database has this object" in told.json["error"]
+    assert not [key for key in kept if key in told.json["error"]]
+    assert phusa("db", "check", "--repair").code == 0
+    assert objects(bucket).keys() == whole.keys() | kept
+    assert s3.head_object(Bucket=name, Key=f"{prefix}-2/products/delta/x.tif")
+    assert phusa("db", "check").code == 0
+    store.close()
+
+
+def test_lost_and_damaged_objects_are_sent_again_from_whole_files(
+    bucket: dict[str, str], tmp_path: Path, dsn: str, phusa: Phusa, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(PostgisSettings(kind="postgis", path=tmp_path / "store", **bucket), "delta", dsn)
+    publish(store, tmp_path, 4.0)
+    publish(store, tmp_path, 9.0)  # of superseded releases too
+    s3, name = client(bucket)
+    prefix = bucket["bucket"].removeprefix(f"s3://{name}/")
+    before = objects(bucket)
+    lost, spoilt = sorted(key for key in before if key.endswith(".tif"))
+    s3.delete_object(Bucket=name, Key=f"{prefix}/{lost}")
+    marks = s3.head_object(Bucket=name, Key=f"{prefix}/{spoilt}")["Metadata"]
+    s3.put_object(Bucket=name, Key=f"{prefix}/{spoilt}", Body=before[spoilt][:-1] + b"!", Metadata=marks)
+    for answer in (phusa("db", "check", "--json").json["error"], "\n".join(store.verify())):
+        assert f"{lost}: missing" in answer
+        assert f"{spoilt}: its SHA-256 is not" in answer
+    repaired = phusa("db", "check", "--repair", "--json")
+    assert repaired.code == 0, repaired.err
+    assert objects(bucket) == before
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    answer = phusa("db", "check", "--json")
+    assert (answer.code, "its objects were not checked" in answer.json["error"]) == (5, True)
+    store.close()
+
+
+def test_a_bucket_that_is_named_later_gets_what_was_made_before(
+    bucket: dict[str, str], tmp_path: Path, dsn: str
+) -> None:
+    plain = open_store(PostgisSettings(kind="postgis", path=tmp_path / "store"), "delta", dsn)
+    records = [plain.put(p, cog) for p, cog in products(tmp_path, AREA, "salinity", layers(4.0))]
+    plain.close()
+    store = open_store(PostgisSettings(kind="postgis", path=tmp_path / "store", **bucket), "delta", dsn)
+    store.publish(SEASON, records)
+    assert store.verify() == []
+    assert {key.rpartition("/")[2] for key in objects(bucket)} == {
+        p.name for p in records[0].path.parent.iterdir()
+    }
+    store.close()

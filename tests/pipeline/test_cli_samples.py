@@ -7,12 +7,15 @@ from pathlib import Path
 
 import geopandas
 import pandas as pd
+import psycopg
+import pytest
 import yaml
 from support import Phusa
 
 from pipeline.demo import Demo
 from pipeline.grid import transformer
 from pipeline.sampling import read_table
+from pipeline.stores import schema
 
 
 def laboratory_sheet(demo: Demo, path: Path) -> Path:
@@ -86,3 +89,87 @@ def test_a_reference_sample_is_imported_and_never_learnt_from(
     trained = phusa("train", demo.config, "--target", "salinity", "--samples", table, "--out", tmp_path / "m")
     assert trained.code == 2 and "never trained on" in trained.err
     assert not (tmp_path / "m").exists()
+
+
+def of_database(demo: Demo) -> Path:
+    """The demonstration with a database for its store, and a survey of thirty sites in two provinces."""
+    content = yaml.safe_load(demo.config.read_text())
+    survey = demo.config.parent / "survey.csv"
+    content["samples"] = [{**content["samples"][0], "file": "survey.csv", "project": "Khảo sát 2025"}]
+    content["store"] = {"kind": "postgis", "path": "pg"}
+    demo.config.write_text(yaml.safe_dump(content, allow_unicode=True))
+    sheet = pd.read_csv(demo.config.parent / "samples.csv").head(30)
+    sheet["Tỉnh"] = ["Cà Mau"] * 20 + ["Bến Tre"] * 10
+    sheet["Giấy phép"] = ["open"] * 10 + ["restricted"] * 10 + [""] * 9 + ["secret"]
+    sheet.loc[0, "ECe (dS/m)"] = "không đo"
+    sheet.loc[1, "ECe (dS/m)"] = 251  # more than there is
+    sheet.to_csv(survey, index=False)
+    return survey
+
+
+def test_accepted_sites_go_into_the_database(demo: Demo, phusa: Phusa, tmp_path: Path, dsn: str) -> None:
+    survey = of_database(demo)
+    table, report = tmp_path / "t.parquet", tmp_path / "r.json"
+    command = ("samples", demo.config, "--out", table, "--report", report, "--json")
+    left_alone = phusa(*command, "--table-only")
+    assert left_alone.code == 0 and "database" not in left_alone.json
+    answer = phusa(*command)
+    assert answer.code == 0, answer.err
+    assert len(read_table(table)) == answer.json["sites"]
+    refused = {r["sample_id"] for r in json.loads(report.read_text(encoding="utf-8"))["refusals"]}
+    told = answer.json["database"]
+    assert told["left_out"] == len(told["reasons"]) == 1
+    reasons = {r["sample_id"]: r["reason"] for r in told["reasons"]}
+    given = pd.read_csv(survey, keep_default_na=False).set_index("Số hiệu mẫu")
+    names = list(given.index)
+    assert "licence secret is not known; known: confidential, open, restricted" in reasons[names[29]]
+    assert names[1] in refused and names[0] not in refused  # its class is known, which is no result
+    with psycopg.connect(dsn) as owner:
+        rows = owner.execute(
+            "SELECT code, province, licence, ST_X(place), ST_Y(place), procedure, value, unit, upper_cm, lower_cm, "
+            "sampled_on::text, project FROM phusa.sample ORDER BY code"
+        ).fetchall()
+        kept = owner.execute("SELECT array_agg(xmin::text ORDER BY ctid) FROM phusa.result").fetchone()
+    assert [row[0] for row in rows] == sorted(set(names) - refused - {names[0], names[29]})
+    assert told["results"] == len(rows)
+    for code, province, licence, lon, lat, procedure, value, unit, *depth, day, project in rows:
+        site = given.loc[code]
+        assert (province, licence) == (site["Tỉnh"], site["Giấy phép"] or "confidential")
+        assert (lon, lat) == pytest.approx((float(site["Kinh độ"]), float(site["Vĩ độ"])), abs=1e-6)
+        assert (procedure, unit, project) == ("ECe_sat", "dS/m", "Khảo sát 2025")
+        assert value == pytest.approx(float(site["ECe (dS/m)"]))
+        assert depth == [0, 30]
+        assert pd.Timestamp(day) == pd.Timestamp(site["Ngày lấy mẫu"])
+
+    assert phusa(*command).json["database"] == told
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        assert (
+            kept == owner.execute("SELECT array_agg(xmin::text ORDER BY ctid) FROM phusa.result").fetchone()
+        )
+        for person, role in (("docgia", "reader"), ("congbo", "publisher")):
+            schema.grant(owner, role, person)
+    try:
+        with psycopg.connect(dsn.replace("phusa@", "docgia@"), autocommit=True) as reader:
+            seen = dict(reader.execute(
+                "SELECT coordinates, count(*) FROM phusa.sample GROUP BY 1"
+            ).fetchall())  # fmt: skip
+            by_licence = pd.Series([row[2] for row in rows]).value_counts()
+            assert seen == {"exact": by_licence["open"], "blurred": by_licence["restricted"],
+                            "hidden": by_licence["confidential"]}  # fmt: skip
+            (plots,) = reader.execute("SELECT count(*) FROM phusa.plot").fetchone() or (None,)
+            assert plots == by_licence["open"]
+            methods = reader.execute("SELECT * FROM phusa.samples_by_method").fetchall()
+            assert methods == [("Eleccond", "ECe_sat", "dS/m", len(rows), 2)]
+        before = table.read_bytes()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PHUSA_DSN", dsn.replace("phusa@", "docgia@"))
+            answer = phusa(*command)
+            assert (answer.code, "may not import samples" in answer.json["error"]) == (2, True)
+            assert table.read_bytes() == before
+            patch.setenv("PHUSA_DSN", dsn.replace("phusa@", "congbo@"))
+            assert phusa(*command).json["database"] == told
+            patch.delenv("PHUSA_DSN")
+            assert "PHUSA_DSN is not set" in phusa(*command).json["error"]
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as owner:
+            owner.execute("DROP ROLE docgia, congbo")

@@ -7,6 +7,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from support import Phusa
 from pipeline import companions, stac
 from pipeline.errors import InputError
 from pipeline.files import sha256
+from pipeline.product import ProductId
+from pipeline.season import Season
 from pipeline.stores import address, integrity, repairs, rights, schema, wkb
 from pipeline.stores.contract import Record, release_id
 from pipeline.stores.journal import Checkpoint
@@ -47,6 +50,100 @@ REPAIRABLE = (
     "DELETE FROM pgstac.items",
     "UPDATE pgstac.items SET content = jsonb_set(content, '{properties,title}', '\"x\"')",
 )
+
+
+#: Rows that go back to what the journal's seals say; what is LOST is nowhere else than in a backup.
+MENDED = (
+    "DELETE FROM phusa.document WHERE name IN ('collection.json', 'areas.json')",
+    "UPDATE phusa.product SET key = 'x'",
+    "UPDATE phusa.product SET item = jsonb_set(item, '{properties,title}', '\"x\"')",
+    "UPDATE phusa.product SET item = '{}', key = 'x', files = '{}', tiles = '', cog = '/x.tif', tile = 'x', season = 'x'",
+    "UPDATE phusa.product SET files = jsonb_set(files, '{48PXS_salinity.tif}', '\"00\"')",
+    "UPDATE phusa.product SET cog = '/nowhere.tif'",
+    "WITH r AS (UPDATE phusa.raster SET rast = ST_SetValue(rast, 1, 1, 1, 7) WHERE number = 2 RETURNING rast, product_id) "
+    "UPDATE phusa.product SET tiles = overlay(tiles PLACING sha256((SELECT rast::bytea FROM r LIMIT 1)) FROM 33 FOR 32)",
+    "INSERT INTO phusa.raster SELECT product_id, rast, 99 FROM phusa.raster LIMIT 1",
+    "DELETE FROM phusa.product; DELETE FROM phusa.raster",
+    "DELETE FROM phusa.product; DELETE FROM phusa.raster; DELETE FROM phusa.release_product",
+    "DELETE FROM phusa.release_product",
+    "INSERT INTO phusa.product (region, season, tile, target, key, sha256, cog, item, files, tiles) SELECT region, season, "
+    "tile, target, 'x', sha256, cog, item, files, tiles FROM phusa.product LIMIT 1; INSERT INTO phusa.release_product "
+    "SELECT r.id, p.id FROM phusa.release r, phusa.product p WHERE p.key = 'x' AND r.state = 'official'",
+    "UPDATE phusa.release_area SET map_m2 = 99 WHERE code = '26740'",
+    "DELETE FROM phusa.release_area",
+    'INSERT INTO phusa.release_area SELECT (json_populate_record(a, \'{"code": "99"}\')).* FROM phusa.release_area a LIMIT 1',
+    'INSERT INTO phusa.release_area SELECT (json_populate_record(a, \'{"release": "99"}\')).* FROM phusa.release_area a LIMIT 1',
+    "UPDATE phusa.document SET content = '{}' WHERE name = 'collection.json'",
+    "INSERT INTO phusa.document SELECT id, 'NEWS', 'x' FROM phusa.release",
+    "UPDATE phusa.release SET state = CASE state WHEN 'official' THEN 'superseded' ELSE 'official' END",
+    "UPDATE phusa.release SET reviewed_by = 'somebody'",
+    "UPDATE phusa.release SET submitted_by = 'somebody'",
+    "UPDATE phusa.release SET manifest = manifest || 'x'",
+    "UPDATE pgstac.items SET content = jsonb_set(content, '{links}', '[]')",
+    'UPDATE pgstac.collections SET content = content || \'{"title": "x"}\'',
+)
+LOST = {
+    "UPDATE phusa.document SET content = 'x' WHERE name = 'RUN'": "document RUN was altered",
+    "UPDATE phusa.release SET season_start = '1999-01-01'": "its season has other days",
+    "UPDATE phusa.journal SET line = replace(line, 'delta', 'north') WHERE seq = 1": "entry 1 was altered",
+    "DELETE FROM phusa.journal WHERE seq = 1": "entry 1 is missing",
+}
+
+
+def test_altered_rows_are_made_what_was_released_or_named(dsn: str, phusa: Phusa, tmp_path: Path) -> None:
+    """Two releases share the season; whatever a superuser did to their rows, all is as before afterwards."""
+    store = PostgisStore.open(tmp_path / "store", "delta", dsn)
+    for fill in (4, 9):
+        store.publish(SEASON, [store.put(*make(tmp_path, fill=fill))], areas(), {"RUN": '{"code": "1"}'})
+
+    def rows() -> list[Any]:
+        wanted = (
+            "SELECT region, season, tile, target, key, sha256, cog, item::text, files, tiles FROM phusa.product ORDER BY key",
+            "SELECT * FROM phusa.release ORDER BY id",
+            "SELECT * FROM phusa.release_area ORDER BY release, code",
+            "SELECT * FROM phusa.document ORDER BY 1, 2",
+            "SELECT p.key, number, rast::bytea FROM phusa.raster JOIN phusa.product p ON p.id = product_id ORDER BY 1, 2",
+            "SELECT r.release, p.key FROM phusa.release_product JOIN phusa.release r ON r.id = release_id "
+            "JOIN phusa.product p ON p.id = product_id ORDER BY 1, 2",
+            "SELECT collection, id, pgstac.get_item(id, collection) FROM pgstac.items ORDER BY 1, 2",
+        )
+        return [store.connection.execute(text).fetchall() for text in wanted]
+
+    before = rows()
+    for harm in MENDED:
+        bend(store, harm)
+        assert rows() != before or "collections" in harm, harm
+        assert phusa("db", "check").code == 5, harm
+        repaired = phusa("db", "check", "--repair", "--json")
+        assert repaired.code == 0, (harm, repaired.err)
+        if "'x', sha256" in harm:
+            store.connection.execute("DELETE FROM phusa.product WHERE key = 'x'")  # a draft now
+        assert rows() == before, harm
+    for path in (tmp_path / "store").rglob("*.json"):
+        path.write_text("{}")
+        assert phusa("db", "check").code == 5
+        assert phusa("db", "check", "--repair").code == 0
+        path.unlink()
+    assert phusa("db", "check", "--repair").code == 0
+    assert store.verify() == []
+    bend(store, "UPDATE phusa.journal SET line = line || ' ' WHERE seq = 1")
+    bend(
+        store, "UPDATE phusa.product SET files = '{}', cog = '/x.tif'"
+    )  # nothing is mended, and nothing swept
+    assert phusa("db", "check", "--repair").code == 5
+    assert len(list((tmp_path / "store").rglob("*.tif"))) == 2
+    bend(store, "UPDATE phusa.journal SET line = rtrim(line) WHERE seq = 1")
+    assert phusa("db", "check", "--repair").code == 0
+    assert rows() == before
+    for harm, told in LOST.items():
+        with store.connection.transaction(force_rollback=True):
+            store.connection.execute("SET LOCAL session_replication_role = replica")
+            store.connection.execute(harm)  # type: ignore[call-overload]
+            store.connection.execute("SET LOCAL session_replication_role = origin")
+            repairs.repair(store.connection)
+            assert any(told in fault for fault in integrity.seen(store.connection)), harm
+    assert store.verify() == []
+    store.close()
 
 
 @pytest.mark.parametrize("pixels", ["in_database", "out_of_database"])
@@ -227,6 +324,46 @@ def _publish_as_version_2(connection: psycopg.Connection, record: Record, when: 
     run("SELECT pgstac.upsert_items(%s)", (Jsonb([record.item]),))
 
 
+def test_a_database_that_grew_through_every_version_comes_along(
+    empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In each version since releases are kept, a season is published twice and samples are imported."""
+    numbers = [number for number, _, _ in schema.migrations() if number >= 3]
+    told = 0
+    for number in numbers:
+        with monkeypatch.context() as patch:
+            upto(patch, number)
+            schema.migrate(empty)
+        season = Season(f"s{number}", SEASON.start, SEASON.end)
+        with psycopg.connect(empty, autocommit=True) as connection:
+            store = PostgisStore(tmp_path / "store", "delta", connection)
+            for fill in (4, 9):
+                product, cog = make(tmp_path, fill=fill)
+                identity = ProductId(season.name, product.id.tile, product.id.target)
+                record = store.put(replace(product, id=identity, season=season), cog)
+                store.publish(season, [record], areas())
+            if number >= 4:
+                row = {
+                    "project": "p", "code": f"c{number}", "lon": 105.1, "lat": 9.4, "province": "Cà Mau", "licence": "open",
+                    "sampled_on": "2025-03-01", "upper_cm": 0, "lower_cm": 20, "procedure": "ECe_sat", "value": 3,
+                }  # fmt: skip
+                connection.execute("SELECT phusa.import_samples(%s)", (Jsonb([row]),))
+                told += 1
+    store = PostgisStore.open(tmp_path / "store", "delta", empty)
+    assert store.verify() == []
+    for number in numbers:
+        season = Season(f"s{number}", SEASON.start, SEASON.end)
+        (now,) = store.published(season)
+        assert store.connection.execute(
+            "SELECT count(*), max(content #>> '{properties,version}') FROM pgstac.items WHERE collection LIKE %s",
+            (f"phusa-delta-{season.slug}%",),
+        ).fetchone() == (2, "2")
+        assert store.find(now.id, now.key) is not None
+    assert store.connection.execute("SELECT count(*) FROM phusa.sample").fetchone() == (told,)
+    assert repairs.repair(store.connection) == []
+    store.close()
+
+
 def test_several_migrators_wait_for_one_another(empty: str) -> None:
     done: list[list[str]] = []
     threads = [threading.Thread(target=lambda: done.append(schema.migrate(empty))) for _ in range(3)]
@@ -266,6 +403,9 @@ def test_grant_gives_roles_and_makes_logins(dsn: str, phusa: Phusa) -> None:
     for role in ("reader", "reviewer"):
         assert phusa("db", "grant", role, name).code == 0
     assert phusa("db", "grant", "emperor", name).code == 2
+    for many in ("phusa_reader", "pg_read_all_data", "pgstac_read"):
+        answer = phusa("db", "grant", "owner", many, "--json")
+        assert (answer.code, "no person's login" in answer.json["error"]) == (2, True)
     with psycopg.connect(dsn, autocommit=True) as connection:
         row = connection.execute(
             "SELECT rolcanlogin, pg_has_role(%s, 'phusa_reviewer', 'MEMBER'), pg_has_role(%s, 'phusa_publisher', 'MEMBER') "

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rio_cogeo import cog_validate
 from support import Phusa
 
-from pipeline import export
+from pipeline import export, vn2000
 from pipeline.grid import Tile
 from pipeline.product import NODATA
 
@@ -136,7 +136,7 @@ def test_the_other_operation_would_be_off_by_most_of_a_metre() -> None:
     found = {
         t.description: t.transform(x, y) for t in TransformerGroup(32648, 3405, always_xy=True).transformers
     }
-    pinned = export.operation(32648, 3405).transform(x, y)
+    pinned = vn2000.operation(32648, 3405).transform(x, y)
     others = [p for d, p in found.items() if "VN-2000 to WGS 84 (1)" in d]
     assert others and 0.7 < np.hypot(*(np.array(others[0]) - pinned)) < 0.9
     back = wgs84(3405, np.array([pinned[0]]), np.array([pinned[1]]))

@@ -68,3 +68,21 @@ def test_whole_numbers_stay_whole(degrees: tuple[Path, np.ndarray, Affine]) -> N
     with rasterio.open(codes, "w", **profile, crs="EPSG:4326", transform=transform) as file:
         file.write((pixels * 9).astype(np.uint8), 1)
     assert set(np.unique(read_onto(str(codes), GRID, "int32", -1, "nearest"))) <= set(range(-1, 10))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wanted"), [("uint8", [0, 0, 5, 255, 255]), ("uint16", [0, 0, 5, 261, 65535])]
+)
+@pytest.mark.parametrize("shift", [0, 3])
+def test_numbers_beyond_a_type_do_not_come_round_again(
+    tmp_path: Path, dtype: str, wanted: list[int], shift: int
+) -> None:
+    """A classification of 261 would else be vegetation, a reflectance of -5 bright."""
+    path = tmp_path / "wide.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", height=4, width=5, count=1, dtype="int32", crs="EPSG:32648",
+        transform=Affine(10, 0, 600_000, 0, -10, 1_200_000), nodata=90_000,
+    ) as file:  # fmt: skip
+        file.write(np.tile(np.array([-5, 90_000, 5, 261, 70_000], np.int32), (4, 1)), 1)
+    grid = GeoBox((2, 5), Affine(10, 0, 600_000 + shift, 0, -10, 1_200_000 - shift), "EPSG:32648")
+    assert read_onto(str(path), grid, dtype, 0, "nearest")[0].tolist() == wanted

@@ -18,7 +18,7 @@ from pyproj.transformer import TransformerGroup
 
 from models.chemistry import Readings, convert
 from models.targets import Target
-from pipeline import sites, yamlfile
+from pipeline import sites, vn2000, yamlfile
 from pipeline.errors import InputError
 from pipeline.imports import crs, headers, spellings
 from pipeline.imports.land import Land
@@ -170,7 +170,7 @@ def test_days_in_the_spellings_of_the_field(text: str) -> None:
 
 
 def test_vn2000_goes_by_operation_6960_and_not_by_the_one_of_the_delta() -> None:
-    codes = [4756, *crs.UTM.values(), *crs.TM3.values()]
+    codes = [4756, *vn2000.SYSTEMS]
     assert len(codes) == 21
     for code in codes:
         system = crs.parse(f"EPSG:{code}")

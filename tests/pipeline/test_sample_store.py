@@ -6,6 +6,7 @@ import datetime as dt
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,8 +14,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from pipeline.errors import InputError
-from pipeline.stores import samples, schema
+from pipeline.errors import InputError, IntegrityError
+from pipeline.stores import integrity, samples, schema
+from pipeline.stores.postgis import PostgisStore
 
 _numbers = itertools.count()
 Enter = Callable[[str], psycopg.Connection]
@@ -122,7 +124,11 @@ def test_the_same_table_again_changes_nothing_and_a_correction_corrects(enter: E
         ({"procedure": "EC_by_eye"}, "procedure EC_by_eye is not known"),
         ({"licence": "secret"}, "licence secret is not known"),
         ({"value": -1.0}, "beyond 0 to 250"),
-        ({"lower_cm": 0}, "lower_cm|check"),
+        ({"lower_cm": 0}, "depth 0 to 0 cm is no layer"),
+        ({"lon": 1051.2}, "not on the globe"),
+        ({"code": " "}, "must be stated"),
+        ({"code": "P1"}, "P1: of one plot two places"),
+        ({"sampled_on": "31/2/2025"}, "31/2/2025"),
         ({"value": None}, "value is empty"),
     ],
 )
@@ -138,3 +144,99 @@ def test_a_wrong_row_is_told_and_nothing_is_written(enter: Enter, changed: dict[
 def test_a_reader_imports_nothing(enter: Enter) -> None:
     with pytest.raises(InputError, match="the database refuses"):
         samples.write(enter("reader"), table())
+
+
+def test_places_do_not_show_through_statistics_and_indexes(dsn: str, enter: Enter) -> None:
+    """PostGIS answers anyone who asks for the extent of a column or the rows it reckons in a box."""
+    many = [table(code=[f"{k}-{n}" for n in range(9)]) for k in range(60)]
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        samples.write(owner, pd.concat(many))
+        owner.execute("ANALYZE")
+    reader = enter("reader")
+    for question in (
+        "SELECT ST_EstimatedExtent('phusa', 'plot', 'place')",
+        "SELECT _postgis_stats('phusa.plot', 'place')",
+        "SELECT _postgis_index_extent('phusa.plot', 'place')",
+        "SELECT _postgis_selectivity('phusa.plot', 'place', ST_MakeEnvelope(105.19, 9.4, 105.2, 9.5, 4326))",
+        "SELECT string_agg(most_common_vals::text || histogram_bounds::text, '') FROM pg_stats WHERE tablename = 'plot'",
+    ):
+        try:
+            answer = reader.execute(question).fetchone()  # type: ignore[call-overload]
+        except psycopg.Error:
+            continue
+        assert answer == (None,) or answer == (0.0,), question
+
+
+def test_a_session_cannot_say_it_is_somebody_else(dsn: str, enter: Enter) -> None:
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        samples.write(owner, table())
+    reader = enter("reader")
+    for trick in (
+        "SET SESSION AUTHORIZATION phusa",
+        "SET ROLE phusa_owner",
+        "CREATE VIEW phusa.mine AS SELECT * FROM phusa.plot",
+        "ALTER TABLE phusa.plot DISABLE ROW LEVEL SECURITY",
+        "COPY phusa.plot TO '/tmp/plots'",
+    ):
+        with pytest.raises(psycopg.Error):
+            reader.execute(trick)  # type: ignore[call-overload]
+    reader.execute("CREATE TEMP VIEW mine AS SELECT * FROM phusa.plot")
+    assert reader.execute("SELECT count(*) FROM mine").fetchone() == (6,)
+    reader.execute("SET row_security = off")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        reader.execute("SELECT * FROM phusa.plot")
+
+
+def test_the_same_rows_again_write_nothing(dsn: str, enter: Enter) -> None:
+    publisher = enter("publisher")
+    versions = "SELECT array_agg(xmin::text ORDER BY ctid) FROM {}"
+    seen = []
+    for _ in range(2):
+        samples.write(publisher, table())
+        with psycopg.connect(dsn) as owner:
+            seen.append(
+                [
+                    owner.execute(versions.format(f"phusa.{t}")).fetchone()
+                    for t in ("plot", "specimen", "result")
+                ]
+            )  # type: ignore[call-overload]
+    assert seen[0] == seen[1]
+
+
+def test_verify_names_a_sample_that_a_superuser_altered(dsn: str, enter: Enter, tmp_path: Path) -> None:
+    samples.write(enter("publisher"), table())
+    store = PostgisStore.open(tmp_path, "delta", dsn)
+    assert store.verify() == []
+    assert store.history() == [] and len(store.journal()) == 1
+    samples.write(enter("publisher"), table())
+    assert len(store.journal()) == 1
+    for harm, told in {
+        "UPDATE phusa.result SET value = value + 1 WHERE value = 1": "sample P0 of survey: was altered",
+        "UPDATE phusa.plot SET licence = 'open' WHERE code = 'P8'": "sample P8 of survey: was altered",
+        "UPDATE phusa.plot SET place = ST_Translate(place, 1e-7, 0) WHERE code = 'P3'": "sample P3 of survey",
+        "UPDATE phusa.specimen SET lower_cm = 21 WHERE upper_cm = 0": "sample P5 of survey",
+        "DELETE FROM phusa.result WHERE value = 1": "sample P0 of survey",
+        "WITH p AS (INSERT INTO phusa.plot (project, code, province, licence, place) SELECT 'x', 'x', province, licence, "
+        "place FROM phusa.plot LIMIT 1 RETURNING *) SELECT FROM p": "sample x of x: was added",
+        "DELETE FROM phusa.result; DELETE FROM phusa.specimen; DELETE FROM phusa.plot": "samples were removed",
+        "UPDATE phusa.result SET value = 9 WHERE value = 1; UPDATE phusa.sample_seal SET seal = phusa.seal_of(p) "
+        "FROM phusa.plot p WHERE p.id = plot_id": "phusa.sample_seal: is not what the journal says",
+    }.items():
+        with store.connection.transaction(force_rollback=True):
+            for command in harm.split(";"):
+                store.connection.execute(command)  # type: ignore[call-overload]
+            found = integrity.seen(store.connection)
+            assert any(told in fault for fault in found), (harm, found)
+    store.connection.execute("DELETE FROM phusa.result")
+    store.connection.execute("DELETE FROM phusa.specimen")
+    store.connection.execute("DELETE FROM phusa.plot WHERE code = 'P0'")
+    with pytest.raises(IntegrityError, match="seal_samples"):
+        samples.write(enter("publisher"), table(project="next"))
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        enter("publisher").execute("SELECT phusa.seal_samples('x')")
+    store.connection.execute("SELECT phusa.seal_samples('P0 was another field')")
+    assert store.verify() == []
+    assert store.journal()[-1].content["reason"] == "P0 was another field"
+    samples.write(enter("publisher"), table())
+    assert store.verify() == []
+    store.close()

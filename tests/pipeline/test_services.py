@@ -139,6 +139,54 @@ def test_stac_fastapi_is_searched_by_pystac_client(released: Path, reader: str) 
     assert asset.to_dict()["bands"][0]["classification:classes"][0]["color_hint"] == "1A9641"
 
 
+def test_versions_lead_to_one_another_in_the_api(
+    released: Path, dsn: str, reader: str, tmp_path: Path
+) -> None:
+    """A season published three times: the second without a second tile, the third the first once more."""
+    store = open_store(PostgisSettings(kind="postgis", path=tmp_path / "store"), "delta", dsn)
+    first = store.published(SEASON)
+
+    def darker(tile: Tile) -> dict[str, NDArray[Any]]:
+        return layers(tile) | {"risk": 0 * layers(tile)["risk"]}
+
+    store.publish(SEASON, [store.put(p, cog) for p, cog in products(tmp_path, AREA, "degradation", darker)])
+    assert store.verify() == []
+    plain, old = f"phusa-delta-{SEASON.slug}", f"phusa-delta-{SEASON.slug}-superseded"
+    with served(
+        "stac_fastapi.pgstac.app:create_app", reader, "--factory", ENABLE_TRANSACTIONS_EXTENSIONS="FALSE"
+    ) as api:
+        client = pystac_client.Client.open(api)
+        (now,) = client.search(collections=[plain]).items()
+        (before,) = client.search(collections=[old]).items()
+        assert (now.properties["version"], before.properties["version"]) == ("2", "1")
+        assert before.properties["deprecated"] is True and "deprecated" not in now.properties
+        assert before.id == f"{now.id}_v1"
+        assert get(now.get_links("predecessor-version")[0].href)["id"] == before.id
+        for rel in ("successor-version", "latest-version"):
+            assert get(before.get_links(rel)[0].href)["id"] == now.id
+        assert not now.get_links("latest-version") and not before.get_links("predecessor-version")
+        assert Path(before.assets["map"].href).read_bytes() == first[0].path.read_bytes()
+        told = get(f"{api}/collections/{plain}")
+        assert told["version"] == "2"
+        history = next(link["href"] for link in told["links"] if link["rel"] == "version-history")
+        assert [i["id"] for i in get(history)["features"]] == [before.id]
+        assert get(f"{api}/collections/{old}")["deprecated"] is True
+    store.publish(SEASON, first)
+    assert store.verify() == []
+    rows = store.connection.execute(  # type: ignore[attr-defined]
+        "SELECT id, collection = %s, content #>> '{properties,version}', content -> 'links' FROM pgstac.items ORDER BY id",
+        (plain,),
+    ).fetchall()
+    assert [row[:3] for row in rows] == [(now.id, True, "1"), (f"{now.id}_v2", False, "2")]
+    assert [link["rel"] for link in rows[0][3]] == ["successor-version"]
+    assert [link["rel"] for link in rows[1][3]] == ["latest-version", "predecessor-version"]
+    store.withdraw(SEASON, "x")
+    assert store.verify() == []
+    left = store.connection.execute("SELECT id FROM pgstac.items").fetchall()  # type: ignore[attr-defined]
+    assert left == [(f"{now.id}_v2",)]
+    store.close()
+
+
 def test_every_relation_and_column_is_told_in_both_languages(dsn: str, phusa: Phusa, tmp_path: Path) -> None:
     answer = phusa("db", "dictionary", "--out", tmp_path / "d.md", "--json")
     assert answer.code == 0, answer.err

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
@@ -242,7 +244,9 @@ def test_items_reach_pgstac_with_the_publication_only(database: PostgisStore, tm
     assert found is not None
     assert {f["properties"]["phusa:tile"] for f in found[0]["features"]} == {"48PXS", "48PYS"}
     database.publish(SEASON, records[:1])
-    assert database.connection.execute(count).fetchone() == (1,)
+    collection = records[0].item["collection"]
+    for name, items in ((collection, 1), (f"{collection}-superseded", 2)):
+        assert database.connection.execute(f"{count} WHERE collection = %s", (name,)).fetchone() == (items,)
 
 
 STEPS = ("release", "release_product", "document", "release_area", "journal")
@@ -290,6 +294,34 @@ def test_two_publishers_do_not_collide(database: PostgisStore, dsn: str, tmp_pat
     other.connection.execute("RESET lock_timeout")
     assert not other.publish(SEASON, records).changed
     other.close()
+
+
+def test_the_same_product_from_two_machines_is_one(
+    database: PostgisStore, dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits where the first has its file but not its row yet, and takes the first's."""
+    product, cog = make(tmp_path)
+    twin = cog.with_name("twin.tif")
+    twin.write_bytes(cog.read_bytes())
+    insert = PostgisStore._insert
+    second: list[threading.Thread] = []
+
+    def slowly(self: PostgisStore, *what: Any) -> int:
+        if not second:
+            other = PostgisStore.open(tmp_path / "store", "delta", dsn)
+            second.append(threading.Thread(target=other.put, args=(product, twin)))
+            second[0].start()
+            second[0].join(0.5)
+            assert second[0].is_alive()
+        return insert(self, *what)
+
+    monkeypatch.setattr(PostgisStore, "_insert", slowly)
+    record = database.put(product, cog)
+    second[0].join()
+    assert not twin.exists() and record.intact
+    assert database.connection.execute("SELECT count(*) FROM phusa.product").fetchone() == (1,)
+    database.publish(SEASON, [record])
+    assert database.verify() == []
 
 
 def test_database_faults_are_told_in_one_sentence(tmp_path: Path, postgres: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,14 @@ def migrations() -> list[tuple[int, str, str]]:
     """(number, name, SQL) of every migration, in order."""
     files = sorted(FOLDER.glob("[0-9][0-9][0-9]_*.sql"))
     return [(int(f.name[:3]), f.stem, f.read_text(encoding="utf-8")) for f in files]
+
+
+def functions() -> dict[str, str]:
+    """Name -> body of each of our functions, as the newest migration has it."""
+    pattern = re.compile(
+        r"^CREATE (?:OR REPLACE )?FUNCTION phusa\.(\w+)\(.*?\bAS \$\$(.*?)\$\$", re.DOTALL | re.MULTILINE
+    )
+    return {name: body for _, _, text in migrations() for name, body in pattern.findall(text)}
 
 
 def applied(connection: psycopg.Connection) -> dict[int, str]:
@@ -103,8 +112,10 @@ def _digest(text: str) -> str:
 def grant(connection: psycopg.Connection, role: str, person: str) -> None:
     """Give a person's login a role; the login is made, without a password, where there is none.
 
-    Raises InputError where the role is none of ours.
+    Raises InputError where the role is none of ours, or the person is a role that stands for many.
     """
+    if person in rights.ROLES or person.startswith(("pg_", "pgstac_")):
+        raise InputError(f"{person} is no person's login: everyone who has that role would get phusa_{role}")
     if f"phusa_{role}" not in rights.ROLES:
         raise InputError(
             f"no role {role!r}; known: {', '.join(r.removeprefix('phusa_') for r in rights.ROLES)}"
