@@ -14,26 +14,24 @@ from pathlib import Path
 # This file must not hide the package of the same name, neither here nor from the other benchmarks: where
 # one of them imports ``features`` and finds this file, it gets the package.
 HERE = Path(__file__).resolve().parent
-sys.path[:] = [place for place in sys.path if Path(place).resolve() != HERE]
+sys.path[:] = [*(place for place in sys.path if Path(place).resolve() != HERE), str(HERE)]
 if __name__ == "features":
     del sys.modules["features"]
 os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"), "1")
 
 import re
-import statistics
 import subprocess
 import tempfile
 import textwrap
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from support.race import race
 
 from features import FeatureSpec, Index, block, indices_of
 
-REPEATS = 7
 OPTICAL = "sentinel-2-l2a"
 LETTERS = {
     "B": "blue", "G": "green", "R": "red", "RE1": "rededge1", "RE2": "rededge2", "RE3": "rededge3",
@@ -100,17 +98,6 @@ SEASON = [
     *(f"{i}_{s}" for i in DRY for s in ("mean", "std", "p10", "p50", "p90")),
     *(f"{b}_p50" for b in LETTERS.values()),
 ]
-
-
-def race(work: dict[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, float]:
-    """Median processor seconds of each, run in turns."""
-    times: dict[str, list[float]] = {name: [] for name in work}
-    for _ in range(repeats):
-        for name, run in work.items():
-            start = time.process_time()
-            run()
-            times[name].append(time.process_time() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def say(what: str, found: dict[str, float], goal: float) -> None:

@@ -141,7 +141,8 @@ def make(job: Job) -> Made:
     """Map a block and store it, target by target. Runs on workers."""
     before = stages.brought()
     with stages.measured() as seconds:
-        bundles = [_bundle(where) for _, _, where in job.targets]
+        with stages.getting_ready():
+            bundles = [_bundle(where) for _, _, where in job.targets]
         result = mapping.map_block(job.task, bundles)
         with stages.stage("store"):
             facts = tuple(
@@ -206,7 +207,8 @@ class Assembled:
 
     path: str
     seconds: tuple[float, float]
-    """(wall, processor)."""
+    """(wall, processor), what it took to get ready apart."""
+    ready: tuple[float, float]
     bytes: int
 
 
@@ -216,7 +218,7 @@ def assemble(made: Product, pieces: Sequence[Piece], out: str) -> Assembled:
     Runs on workers. Raises IntegrityError where a block is not what its record says; it is then made
     again by the next run.
     """
-    with stages.measured() as seconds, aside(Path(out)) as temporary:
+    with stages.measured() as seconds, stages.stage("encode"), aside(Path(out)) as temporary:
         writer = TileWriter(made, temporary.with_name(f"{temporary.name}.scratch.tif"))
         try:
             for path, offset, digest in pieces:
@@ -224,7 +226,7 @@ def assemble(made: Product, pieces: Sequence[Piece], out: str) -> Assembled:
             writer.finish(temporary)
         finally:
             writer.scratch.unlink(missing_ok=True)
-    return Assembled(out, seconds["total"], Path(out).stat().st_size)
+    return Assembled(out, seconds["encode"], seconds[stages.READY], Path(out).stat().st_size)
 
 
 def _read(path: Path, digest: str) -> NDArray[np.int16]:

@@ -23,9 +23,10 @@ import shapely
 
 from pipeline.errors import InputError
 from pipeline.files import aside
+from pipeline.shipped import CONFIGS
 
 Level = Literal["province", "commune"]
-FOLDER = Path(__file__).resolve().parents[1] / "configs" / "boundaries"
+FOLDER = CONFIGS / "boundaries"
 #: Digits of a code; leading zeros are part of it.
 DIGITS: dict[str, int] = {"province": 2, "commune": 5}
 FOREVER = dt.date(9999, 12, 31)

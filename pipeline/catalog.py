@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -142,8 +143,12 @@ def _parse(
     source: Source, provider: Provider, season: Season, place: BaseGeometry, dropped: list[Dropped]
 ) -> Iterator[Scene]:
     locate = providers.locator(provider)
+    seen: set[str] = set()
     for record in _records(source, provider, season, place):
         scene = None
+        if (same := _same_record(record)) in seen:
+            continue  # pages overlap where a catalogue grows while it is read
+        seen.add(same)
         try:
             if UNREADABLE in record:
                 raise Refused(f"unreadable record: {record[UNREADABLE]}")
@@ -151,6 +156,7 @@ def _parse(
             if not SENSORS[source.sensor].timeless and scene.day not in season:
                 continue
             if not scene.geometry.intersects(place):
+                _check_footprint(scene, place)
                 continue
             if (scene.cloud_percent or 0) > source.max_cloud_percent:
                 raise Refused(
@@ -162,6 +168,22 @@ def _parse(
             dropped.append(
                 _dropped(scene, str(refusal)) if scene else Dropped(identity, source.sensor, str(refusal))
             )
+
+
+def _check_footprint(scene: Scene, place: BaseGeometry) -> None:
+    """Raises Refused where an image whose granule may be here claims to have been taken elsewhere."""
+    if scene.granule is None:
+        return
+    own = providers.surroundings(scene.granule)
+    if own.intersects(place) and not own.intersects(scene.geometry):
+        box = ", ".join(f"{v:.2f}" for v in scene.geometry.bounds)
+        raise Refused(f"wrong grid: its footprint [{box}] lies elsewhere than its granule {scene.granule}")
+
+
+def _same_record(record: Record) -> str:
+    """What is alike in two copies of one record."""
+    parts = {k: v for k, v in record.items() if k != "links"} if isinstance(record, Mapping) else record
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _dropped(scene: Scene, reason: str) -> Dropped:
@@ -201,11 +223,7 @@ def _api(
     provider: ApiProvider, collections: Iterable[str], interval: str | None, place: BaseGeometry
 ) -> Iterator[Record]:
     try:
-        again = Retry(
-            6, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
-            retry_after_max=TIMEOUT_S,
-        )  # fmt: skip
-        how = StacApiIO(max_retries=again, timeout=TIMEOUT_S, request_modifier=_only_at(provider.url))
+        how = StacApiIO(max_retries=_again(), timeout=TIMEOUT_S, request_modifier=_only_at(provider.url))
         client = pystac_client.Client.open(provider.url, stac_io=how)
         offered = {c.id for c in client.get_collections()}
         asked = [c for c in collections if c in offered]
@@ -220,10 +238,30 @@ def _api(
             intersects=json.loads(shapely.to_geojson(_coarse(place))),
             limit=PAGE,
         )
-        for record in found.items_as_dicts():
+        for record in _paged(found):
             yield _absolute(record, None)
     except (pystac_client.exceptions.APIError, *_TROUBLE) as error:
         raise InputError(f"the STAC API {provider.url} does not answer as one: {_short(error)}") from None
+
+
+def _paged(found: pystac_client.ItemSearch) -> Iterator[dict[str, Any]]:
+    """The records of all pages. Raises ValueError where they run in a circle."""
+    seen: set[str] = set()
+    for page in found.pages_as_dicts():
+        records = _objects(page.get("features"))
+        keys = {_same_record(record) for record in records}
+        if keys and keys <= seen:
+            raise ValueError("its pages of records repeat")
+        seen |= keys
+        yield from records
+
+
+def _again() -> Retry:
+    """What may pass is asked again, as long as the server's Retry-After says."""
+    return Retry(
+        6, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+        retry_after_max=TIMEOUT_S,
+    )  # fmt: skip
 
 
 def _only_at(url: str) -> Callable[[requests.Request], None]:
@@ -269,6 +307,11 @@ def _walk(
     ``home`` is the collection that the node lies in; an item that names none is of it.
     """
     node = json.loads(reader.read(href))
+    if isinstance(node, dict) and node.get("type") == "FeatureCollection":
+        for record in _objects(node.get("features")):
+            if home or record.get("collection") in collections:
+                yield _absolute({"collection": home} | record, href)
+        return
     if not isinstance(node, dict) or "stac_version" not in node or "links" not in node:
         raise ValueError(f"{href} is neither a catalogue nor a collection")
     if href in above or len(above) > MAX_DEPTH:
@@ -326,6 +369,9 @@ class _Reader:
 
     def __init__(self, root: str) -> None:
         self.root = root
+        self.session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=_again()))
 
     def read(self, href: str) -> str:
         home, there = urlsplit(self.root), urlsplit(href)
@@ -336,7 +382,7 @@ class _Reader:
             if not path.resolve().is_relative_to(_path(self.root).parent):
                 raise ValueError(f"a link leaves the catalogue's folder: {href}")
             return path.read_text(encoding="utf-8")
-        with requests.get(href, timeout=TIMEOUT_S, allow_redirects=False, stream=True) as answer:
+        with self.session.get(href, timeout=TIMEOUT_S, allow_redirects=False, stream=True) as answer:
             answer.raise_for_status()
             if answer.is_redirect:
                 raise ValueError(f"{href} is redirected to {answer.headers['Location']}; name that address")

@@ -39,9 +39,10 @@ from pipeline.prices import Prices
 from pipeline.providers import ApiProvider, StaticProvider
 from pipeline.season import Season
 from pipeline.sensors import How, SensorName
+from pipeline.shipped import CONFIGS
 from pipeline.stores.settings import FolderSettings, PostgisSettings, usable
 
-PROVIDERS_FILE = Path(__file__).resolve().parents[1] / "configs" / "providers.yaml"
+PROVIDERS_FILE = CONFIGS / "providers.yaml"
 
 
 def _beside(path: Path, info: ValidationInfo) -> Path:

@@ -64,7 +64,10 @@ _ESA = {
     "swir22": "B12",
     SCL: "SCL",
 }
+#: Bands of latitude of the MGRS, and more than a granule's side in degrees.
+_BANDS, _GRANULE_DEGREES = "CDEFGHJKLMNPQRSTUVWX", 1.2
 _TEN_METRES = {"blue", "green", "red", "nir"}
+_NUMERAL = re.compile(r"\s*[-+]?\d{1,20}(\.\d{0,20})?([eE][-+]?\d{1,3})?\s*", re.ASCII)
 #: Absolute orbit of each Sentinel-1 at which relative orbit 1 began, modulo 175 (ESA).
 _S1_ORBIT = {"sentinel-1a": 73, "sentinel-1b": 27, "sentinel-1c": 172}
 
@@ -238,7 +241,8 @@ def _check_scaling(spectral: list[Record]) -> None:
 
 
 def _near(value: Any, wanted: float) -> bool:
-    return _number(value) is not None and math.isclose(float(value), wanted, abs_tol=1e-9)
+    number = _number(value)
+    return number is not None and math.isclose(number, wanted, abs_tol=1e-9)
 
 
 def _layers(asset: Record) -> list[Record]:
@@ -268,10 +272,11 @@ def _baseline(p: Record, identity: str) -> str | None:
         if match is None:
             return None
     else:
-        match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", str(value), re.ASCII)
+        match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})|N(?=\d{4}$)(\d\d)(\d\d)", str(value), re.ASCII)
         if match is None or isinstance(value, bool):
             raise Refused(f"processing baseline {value!a:.40} is not a number such as 05.11")
-    baseline = f"{int(match[1]):02d}.{match[2]:0<2}"
+    whole, part = (group for group in match.groups() if group is not None)
+    baseline = f"{int(whole):02d}.{part:0<2}"
     if baseline == _TEST_BASELINE:
         raise Refused(f"processing baseline {baseline} is a test production: the offset cannot be known")
     return baseline
@@ -280,7 +285,7 @@ def _baseline(p: Record, identity: str) -> str | None:
 def _epsg(p: Record, used: list[Record]) -> int | None:
     for about in (*used, p):
         code = _first(about, "proj:code", "proj:epsg")
-        match = re.fullmatch(r"(?:EPSG:)?(\d{4,5})", str(code), re.ASCII)
+        match = re.fullmatch(r"(?:EPSG:)?(\d{4,5})(?:\.0)?", str(code), re.ASCII | re.IGNORECASE)
         if match:
             return int(match[1])
     return None
@@ -298,6 +303,18 @@ def _check_epsg(epsg: int | None, granule: str | None, sensor: str) -> int | Non
     return own
 
 
+def surroundings(granule: str) -> BaseGeometry:
+    """The zone and band of latitude of a granule's name, WGS 84, grown by what a granule may reach beyond."""
+    west, band = int(granule[:2]) * 6 - 186, _BANDS.index(granule[2])
+    south = band * 8 - 80
+    north = south + (12 if granule[2] == "X" else 8)
+    high = min(89.0, max(abs(south), abs(north)) + _GRANULE_DEGREES)
+    wide = _GRANULE_DEGREES / math.cos(math.radians(high))
+    return cut_at_180(
+        shapely.box(west - wide, south - _GRANULE_DEGREES, west + 6 + wide, north + _GRANULE_DEGREES)
+    )
+
+
 def _is_utm(epsg: int) -> bool:
     return epsg // 100 in (326, 327) and 1 <= epsg % 100 <= 60
 
@@ -306,11 +323,20 @@ def _pixel_sizes(p: Record, assets: Mapping[str, Record]) -> tuple[tuple[str, fl
     """(band, pixel size) as the record claims it, in units of its CRS."""
     found = []
     for band, asset in assets.items():
-        transform = _list(asset.get("proj:transform") or p.get("proj:transform"))
-        size = _number(transform[0]) if len(transform) in (6, 9) else None
+        size = _pixel_size(_list(asset.get("proj:transform") or p.get("proj:transform")))
         if size:
-            found.append((band, abs(size)))
+            found.append((band, size))
     return tuple(found)
+
+
+def _pixel_size(transform: list[Any]) -> float | None:
+    """Of square pixels whose rows run west to east; some records keep GDAL's order of the six numbers."""
+    numbers = [_number(value) for value in transform[:6]]
+    if len(transform) in (6, 9):
+        for width, height in (numbers[0::4], numbers[1::4]):
+            if width and height and math.isclose(abs(width), abs(height), rel_tol=1e-6):
+                return abs(width)
+    return None
 
 
 def _files(assets: Mapping[str, Record]) -> tuple[tuple[str, int, str], ...]:
@@ -359,7 +385,12 @@ def _orbit(p: Record, identity: str, platform: str | None) -> str | None:
         value = int(match[1]) if match else _from_absolute(p.get("sat:absolute_orbit"), platform)
     if value is None:
         value = _first(p, "sat:orbit_state", "s2:orbit_direction")
-    return str(value).lower()[:20] if isinstance(value, int | str) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip().lower()[:20]
+    if isinstance(value, bool) or not isinstance(value, int | str) or not text:
+        return None
+    return str(int(text)) if text.isascii() and text.isdigit() else text
 
 
 def _from_absolute(absolute: Any, platform: str | None) -> int | None:
@@ -374,6 +405,9 @@ def _cloud(p: Record) -> float | None:
 
 
 def _number(value: Any) -> float | None:
+    """A finite number, also one that a record keeps as text."""
+    if isinstance(value, str) and _NUMERAL.fullmatch(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from distributed import Client
 
 from models.bundle import ModelBundle
-from pipeline import blocks, forecast, journal, ledger, runner, work
+from pipeline import blocks, driverlock, forecast, journal, ledger, runner, work
 from pipeline.blocks import Assembled, Facts, Job, Made, Piece
 from pipeline.errors import InputError
 from pipeline.forecast import Learnt
@@ -68,8 +69,9 @@ class MapReport:
 
 @dataclass(frozen=True)
 class Places:
-    """The folders of a run."""
+    """The folders of a run, and its lock."""
 
+    lock: Path
     blocks: Path
     models: Path
     ledger: Path
@@ -215,7 +217,6 @@ class Drive:
         peak = work.PROCESS_BYTES + max(peaks.values(), default=0)
         threads = sum(self.client.ncores().values())
         at_once = runner.slots(self.client, peak)
-        limit = at_once if at_once < threads else runner.AHEAD * threads
         amount = work.total(amounts.values()) + work.of_products(
             (p.geobox.shape.x * p.geobox.shape.y, len(p.bands))
             for tile in self.tiles.values()
@@ -224,23 +225,27 @@ class Drive:
         processes = len(self.client.scheduler_info(n_workers=-1)["workers"])
         said = self.learnt.forecast(amount, threads, processes)
         self.journal.tell(
-            "start", **journal.here(), blocks=len(jobs), tiles=len(self.tiles), threads=threads, at_once=at_once,
-            peak_bytes=round(peak), work=asdict(amount), forecast=forecast.as_json(said),
+            "start", **journal.here(), blocks=len(jobs), tiles=len(self.tiles), threads=threads, workers=processes,
+            at_once=at_once, peak_bytes=round(peak), work=asdict(amount), forecast=forecast.as_json(said),
         )  # fmt: skip
-        flow: Flow[Any, Any] = Flow(self.client, limit)
-        self._spent.limit = limit
+        flow: Flow[Any, Any] = Flow(self.client, partial(runner.flight, self.client, peak), self._workers)
         for job in jobs:
             flow.add(Call(job, blocks.make, (), peak))
         for tile in self.tiles.values():
             if not tile.missing:
                 self._assemble(flow, tile)
         for outcome in flow:
+            driverlock.check(self.places.lock)
             if isinstance(outcome.task, Job):
                 self._block(flow, outcome, amounts, len(jobs))
             else:
                 self._product(outcome)
+            self._spent.limit = flow.limit
             if flow.waiting and self._spent.beyond(self.budget, self.journal.seconds):
                 self._stop(flow)
+
+    def _workers(self, count: int) -> None:
+        self.journal.tell("workers", workers=count, patience_s=runner.patience())
 
     def _block(
         self, flow: Flow[Any, Any], outcome: Outcome[Job, Made], amounts: Mapping[str, work.Work], total: int
@@ -292,7 +297,7 @@ class Drive:
         self.report.computed.append(self.store.put(product, Path(cog.path)))
         put, rows_columns = self.journal.seconds - begun, product.geobox.shape.yx
         self.journal.tell(
-            "tile", product=product.id.name, stages={"encode": cog.seconds, "put": [round(put, 4), 0.0]},
+            "tile", product=product.id.name, stages={"encode": cog.seconds, "ready": cog.ready, "put": [round(put, 4), 0.0]},
             stored_bytes=cog.bytes, out_mpx=rows_columns[0] * rows_columns[1] * len(product.bands) / 1e6,
         )  # fmt: skip
 

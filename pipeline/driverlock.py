@@ -3,6 +3,10 @@
 The lock is a file made exclusively (atomic on local and network file systems alike), touched while its
 holder lives. Its holder is dead where its process is gone from this machine, or where it was not touched
 for ``STALE_S`` by the file server's own clock.
+
+A holder that slept that long (a suspended process, a machine asleep) may wake up after another took over: it
+asks ``check`` before each thing that others see. Who takes over marks the old token first and then looks at
+the lock's age again; who wakes up touches the lock first and then looks for the mark: one of both sees the other.
 """
 
 from __future__ import annotations
@@ -56,27 +60,46 @@ class HeldError(PhusaError):
         self.holder = holder
 
 
+class LostError(PhusaError):
+    """Another driver took the season over while this one slept."""
+
+    def __init__(self, path: Path, now: Driver | None) -> None:
+        whose = f"held by {now}" if now else "gone"
+        super().__init__(
+            f"{path}: this driver slept and lost the season's lock, which is {whose}; it has stopped and "
+            "stores nothing more. `phusa status` shows how far the season is"
+        )
+
+
 def lock_file(work: Path, season: Season) -> Path:
     """Where the lock of a season lies."""
     return work / "locks" / f"{season.slug}.json"
 
 
-#: Locks of this process -> the thread that holds each: a driver's own steps may ask again.
-_held: dict[Path, int] = {}
+@dataclass(frozen=True)
+class _Hold:
+    """A lock of this process."""
+
+    thread: int
+    """Its holder: a driver's own steps may ask again."""
+    token: str
+
+
+_held: dict[Path, _Hold] = {}
 
 
 @contextmanager
 def hold(work: Path, season: Season) -> Iterator[None]:
     """Be the only driver of a season while the block runs. Raises HeldError naming the other one."""
     path = lock_file(work, season)
-    if _held.get(path) == threading.get_ident():
+    if path in _held and _held[path].thread == threading.get_ident():
         yield
         return
     me = _me()
     _take(path, me, season)
-    _held[path] = threading.get_ident()
+    _held[path] = _Hold(threading.get_ident(), me.token)
     done = threading.Event()
-    beat = threading.Thread(target=_beat, args=(path, done), daemon=True)
+    beat = threading.Thread(target=_beat, args=(path, me.token, done), daemon=True)
     beat.start()
     try:
         yield
@@ -88,6 +111,29 @@ def hold(work: Path, season: Season) -> Iterator[None]:
             path.unlink(missing_ok=True)
             with suppress(OSError):
                 path.parent.rmdir()
+
+
+def check(path: Path) -> None:
+    """Raises LostError unless the lock ``path`` is still this process's own."""
+    token = _held[path].token
+    with suppress(OSError):
+        if (now := _read(path)) and now.token == token:
+            os.utime(path)
+    for wait in (0.0, 0.2, 1.0):  # a network file system may stumble
+        time.sleep(wait)
+        if now := _read(path):
+            break
+    if now is None or now.token != token or _mark(path, token).exists():
+        raise LostError(path, now if now and now.token != token else None)
+
+
+def held(path: Path) -> bool:
+    """Whether the lock ``path`` is still this process's own."""
+    try:
+        check(path)
+    except LostError:
+        return False
+    return True
 
 
 def holder(work: Path, season: Season) -> Driver | None:
@@ -135,7 +181,7 @@ def _create(path: Path, text: str) -> None:
 
 def _bury(path: Path, dead: Driver) -> None:
     """Remove the lock of a dead driver. Only one process may: the one that makes the mark of its token."""
-    mark = path.with_name(f"{path.stem}.{dead.token}.dead")
+    mark = _mark(path, dead.token)
     try:
         _create(mark, "")
     except FileExistsError:
@@ -144,16 +190,24 @@ def _bury(path: Path, dead: Driver) -> None:
         time.sleep(0.05)
         return
     try:
-        if (now := _read(path)) and now.token == dead.token:
+        if (now := _read(path)) and now.token == dead.token and not _lives(now, path):
             path.unlink(missing_ok=True)
     finally:
         mark.unlink(missing_ok=True)
 
 
-def _beat(path: Path, done: threading.Event) -> None:
+def _mark(path: Path, token: str) -> Path:
+    return path.with_name(f"{path.stem}.{token}.dead")
+
+
+def _beat(path: Path, token: str, done: threading.Event) -> None:
     while not done.wait(BEAT_S):
-        with suppress(OSError):
-            os.utime(path)
+        now = _read(path)
+        if (
+            now and now.token == token
+        ):  # after a long sleep it may be another's, who must not look alive by us
+            with suppress(OSError):
+                os.utime(path)
 
 
 def _read(path: Path) -> Driver | None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rasterio.windows import Window
 
 from features.spec import FeatureSpec
-from pipeline import layers, ledger, looks, losses, mapping, runner
+from pipeline import layers, ledger, looks, losses, mapping, radarsteps, runner
 from pipeline.config import Config
 from pipeline.drive import Progress
 from pipeline.errors import PhusaError
@@ -48,12 +48,13 @@ def write(
 ) -> FeatureFiles:
     """``out/<tile>.tif``, float32 with NaN, a band a feature.
 
-    ``out/ledger.parquet`` tells what became of every read, ``ledger.json`` its sums and the gaps of the
-    orbits. Raises LossError beyond ``max_loss_percent`` and PhusaError where a block failed; then nothing
+    ``out/ledger.parquet`` tells what became of every read, ``ledger.json`` its sums, the gaps of the
+    orbits, and what the guard and the comparison of radar images found. Raises LossError beyond ``max_loss_percent`` and PhusaError where a block failed; then nothing
     of this run is left but the ledger.
     """
     spec = config.features
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client)
+    steps = radarsteps.report(found, config.region.geometry, client)
     kept = work_folder(config.store.path, config.region.name) if config.store else None
     own = layers.prepare(config, found, [spec], kept)
     with scratch_folder(out / ".scratch") as work:
@@ -79,6 +80,7 @@ def write(
             progress(done, len(tasks))
         ledger.write(entries, out / "ledger.parquet")
         told = ledger.sums([out / "ledger.parquet"]) | {"gaps": ledger.gaps(found, season)}
+        told |= {"guard": found.guarded, "radar_steps": [step.told for step in steps]}
         write_aside(out / "ledger.json", json_text(told | {"records_dropped": found.reasons}))
         share = losses.percent(len(lost), reads)
         losses.refuse(share, config.max_loss_percent, losses.worst(lost))

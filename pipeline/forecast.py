@@ -2,10 +2,12 @@
 
 Model. The processor time of a run is linear in its amounts of work (``work.Work``), stage by stage:
 loading in reads and in bytes before compression, computing in blocks, in what features are made of and
-in what comes out, storing in what comes out, encoding in COGs and their pixels; each worker process adds a start-up. Rates are
-non-negative least squares (Lawson and Hanson 1974) over the blocks of past runs; a process's first block
-gives its start-up. Bytes read and stored are ratios. Wall time is processor time over threads, by the ratio
-that past runs had.
+in what comes out, storing in what comes out, encoding in COGs and their pixels. Rates are non-negative least
+squares (Lawson and Hanson 1974) over the blocks of past runs; the first of each process is left out. Each
+worker process adds its start-up: what it took to compile and load, which its own blocks tell apart
+(``stages.READY``), and what its first block took over the rates beside that; the median over past runs, since
+only the first on a machine compiles all. Bytes read and stored are ratios. Wall time is processor time over
+threads, by the ratio that past runs had.
 
 Interval. Each past run is predicted from the others; the logarithms of actual over predicted have some
 mean and spread. The mean corrects the forecast, the spread gives 90 % limits by Student's t, with a
@@ -25,8 +27,9 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 from scipy.stats import t as student
 
-from pipeline.journal import DONE, Told
+from pipeline.journal import BUDGET, DONE, Told
 from pipeline.prices import Prices
+from pipeline.stages import READY, TOTAL
 from pipeline.work import Work, total
 
 #: Factor between the expected value and either limit where nothing is known.
@@ -37,6 +40,8 @@ PRIOR_SPREAD = 0.15
 LEVEL = 0.90
 #: A journal of fewer blocks than this teaches nothing.
 LEAST_BLOCKS = 3
+#: Ends of runs that teach: what was begun was finished, and is all in the journal.
+ENDS = (DONE, BUDGET)
 #: Latest runs that are learnt from.
 RUNS = 20
 
@@ -57,8 +62,10 @@ class Rates:
     store_out: float = 0.02
     encode_product: float = 0.15
     encode_mpx: float = 0.12
-    startup: float = 8.0
-    """Processor seconds a worker process, once a run."""
+    startup: float = 0.5
+    """Processor seconds that a worker process's first block takes more than others, once a run."""
+    ready: float = 7.5
+    """Processor seconds that a worker process takes to compile and load, once a run."""
     read_mb: float = 0.75
     """Bytes read for each byte before compression."""
     disk_out: float = 1.6
@@ -104,9 +111,15 @@ class Taken:
     processes: int
     threads: int
     core_s: float
+    ready_s: float
+    """What of it was spent on compiling and loading."""
     wall_s: float
     bytes: float
     disk: float
+
+    def so_ready(self, rates: Rates) -> Rates:
+        """Rates as if it had been known how much this run had to compile: work is judged apart from it."""
+        return replace(rates, ready=self.ready_s / self.processes)
 
 
 @dataclass(frozen=True)
@@ -149,7 +162,7 @@ def core_seconds(rates: Rates, amount: Work, processes: int) -> float:
     load = r.load_read * w.reads + r.load_mb * w.raw_mb
     compute = r.compute_block * w.blocks + r.compute_stack * w.stack_mpx + r.compute_out * w.out_mpx
     encode = r.encode_product * w.products + r.encode_mpx * w.cog_mpx
-    return load + compute + r.store_out * w.out_mpx + encode + r.startup * processes
+    return load + compute + r.store_out * w.out_mpx + encode + (r.startup + r.ready) * processes
 
 
 def wall_seconds(rates: Rates, amount: Work, threads: int, processes: int) -> float:
@@ -159,9 +172,8 @@ def wall_seconds(rates: Rates, amount: Work, threads: int, processes: int) -> fl
 
 def learn(journals: Sequence[Told]) -> Learnt:
     """Rates and errors from the journals of past runs; the prior where none can be used."""
-    usable = [t for t in journals if t.end and t.end["state"] == DONE and len(t.blocks) >= LEAST_BLOCKS][
-        -RUNS:
-    ]
+    usable = [t for t in journals if t.end and t.end["state"] in ENDS and len(t.blocks) >= LEAST_BLOCKS]
+    usable = usable[-RUNS:]
     if not usable:
         return Learnt()
     taken = [taken_of(told) for told in usable]
@@ -182,8 +194,8 @@ def learn(journals: Sequence[Told]) -> Learnt:
 
     return Learnt(
         rates, len(usable),
-        core=errors(lambda t: t.core_s, lambda t, r: core_seconds(r, t.work, t.processes)),
-        wall=errors(lambda t: t.wall_s, lambda t, r: wall_seconds(r, t.work, t.threads, t.processes)),
+        core=errors(lambda t: t.core_s, lambda t, r: core_seconds(t.so_ready(r), t.work, t.processes)),
+        wall=errors(lambda t: t.wall_s, lambda t, r: wall_seconds(t.so_ready(r), t.work, t.threads, t.processes)),
         read=errors(lambda t: t.bytes, lambda t, r: r.read_mb * t.work.raw_mb * 1e6),
         disk=errors(lambda t: t.disk, lambda t, r: r.disk_out * t.work.out_mpx * 1e6),
     )  # fmt: skip
@@ -204,19 +216,24 @@ def _work(event: dict[str, Any]) -> Work:
 def taken_of(told: Told) -> Taken:
     """What a run took, by its journal."""
     assert told.end is not None
-    core = sum(b["stages"]["total"][1] for b in told.blocks) + sum(
-        t["stages"]["encode"][1] for t in told.tiles
-    )
+    ready = sum(_cpu(e, READY) for e in (*told.blocks, *told.tiles))
+    core = sum(_cpu(b, TOTAL) for b in told.blocks)
+    core += sum(_cpu(t, "encode") + _cpu(t, READY) for t in told.tiles)
     return Taken(
         total(_work(b) for b in told.blocks)
         + Work(products=len(told.tiles), cog_mpx=sum(t["out_mpx"] for t in told.tiles)),
         len({b["process"] for b in told.blocks}),
         int(told.start["threads"]),
         core,
+        ready,
         float(told.end["seconds"] - told.start["seconds"]),
         told.network_bytes + told.local_bytes,
         sum(b["stored_bytes"] for b in told.blocks) + sum(t["stored_bytes"] for t in told.tiles),
     )
+
+
+def _cpu(event: dict[str, Any], stage: str) -> float:
+    return float(event["stages"].get(stage, (0.0, 0.0))[1])
 
 
 def _fit(journals: Sequence[Told], taken: Sequence[Taken]) -> Rates:
@@ -225,30 +242,31 @@ def _fit(journals: Sequence[Told], taken: Sequence[Taken]) -> Rates:
     column = {f.name: works[:, k] for k, f in enumerate(fields(Work))}
 
     def seconds(stage: str) -> NDArray[np.float64]:
-        return np.array([b["stages"].get(stage, (0.0, 0.0))[1] for b in rest])
+        return np.array([_cpu(b, stage) for b in rest])
 
     load, store = seconds("load"), seconds("store")
     by_load = _nnls([column["reads"], column["raw_mb"]], load)
-    computed = seconds("total") - load - store
+    computed = seconds(TOTAL) - load - store - seconds(READY)
     by_compute = _nnls([column["blocks"], column["stack_mpx"], column["out_mpx"]], computed)
     out = float(column["out_mpx"].sum())
     tiles = [t for told in journals for t in told.tiles]
     each = np.array([[1.0, t["out_mpx"]] for t in tiles]).reshape(-1, 2)
-    by_encode = (
-        _nnls(list(each.T), np.array([t["stages"]["encode"][1] for t in tiles])) if tiles else [0.0, 0.0]
-    )
+    by_encode = _nnls(list(each.T), np.array([_cpu(t, "encode") for t in tiles])) if tiles else [0.0, 0.0]
     rates = Rates(
         load_read=by_load[0], load_mb=by_load[1],
         compute_block=by_compute[0], compute_stack=by_compute[1], compute_out=by_compute[2],
-        store_out=float(store.sum()) / max(out, 1e-9), startup=0.0,
+        store_out=float(store.sum()) / max(out, 1e-9), startup=0.0, ready=0.0,
         encode_product=by_encode[0],
         encode_mpx=by_encode[1],
         read_mb=sum(t.bytes for t in taken) / max(1e6 * sum(t.work.raw_mb for t in taken), 1.0),
         disk_out=sum(t.disk for t in taken) / max(1e6 * sum(t.work.out_mpx for t in taken), 1.0),
     )  # fmt: skip
-    over = [b["stages"]["total"][1] - core_seconds(rates, _work(b), 0) for b in first]
-    rates = replace(rates, startup=max(0.0, float(np.median(over))) if over else Rates().startup)
-    said = sum(core_seconds(rates, t.work, t.processes) for t in taken)
+    over = [_cpu(b, TOTAL) - _cpu(b, READY) - core_seconds(rates, _work(b), 0) for b in first]
+    rates = replace(
+        rates, startup=max(0.0, float(np.median(over)) if over else 0.0),
+        ready=float(np.median([t.ready_s / t.processes for t in taken])),
+    )  # fmt: skip
+    said = sum(core_seconds(t.so_ready(rates), t.work, t.processes) for t in taken)
     return replace(rates, idle=sum(t.wall_s * t.threads for t in taken) / max(said, 1e-9))
 
 

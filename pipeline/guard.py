@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ _DARK, VEGETATION, BARE, WATER, _SNOW = 2, 4, 5, 6, 11
 #: Classes of which the ground is seen without doubt.
 GROUND = (_DARK, VEGETATION, BARE, WATER, _SNOW)
 _LAND = (VEGETATION, BARE)
+_NAMES = {VEGETATION: "vegetation", BARE: "bare soil", WATER: "water"}
 #: Offset of ESA's products, in stored numbers.
 OFFSET = 1000
 #: Fewest pixels that say something.
@@ -39,7 +40,7 @@ _SLACK_INFRARED = 300
 #: What is above the clip.
 _OFF_THE_CLIP = 50
 #: Raised when the same pixels would be judged otherwise.
-VERSION = 1
+VERSION = 2
 
 State = Literal["sound", "not taken off", "taken twice", "unknown"]
 
@@ -62,7 +63,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the pixels say of a scene's offset, and what was seen."""
+    """What the pixels say of a scene's offset, and what was seen; of an unknown one why nothing can be said."""
 
     state: State
     seen: str = ""
@@ -82,6 +83,14 @@ def judge(looks: Sequence[Look]) -> dict[str, Verdict]:
     land, all together, since haze does not lie over every date. A scene that cannot be compared is
     judged alone.
     """
+    found = _judge(looks)
+    for look in looks:
+        if found[look.scene].state == "unknown":
+            found[look.scene] = replace(found[look.scene], seen=_why_unknown(look))
+    return found
+
+
+def _judge(looks: Sequence[Look]) -> dict[str, Verdict]:
     own = {look.scene: alone(look) for look in looks}
     reference, calm = _reference(looks)
     steps = {look.scene: _step(look, reference, calm) for look in looks}
@@ -184,6 +193,23 @@ def _lifted(look: Look) -> Verdict:
     shown = [n for n in (*_VISIBLE, short) if n]
     dark = ", ".join(f"{np.percentile(look.bands[n][dense], 5) / 10000:.3f} in {n}" for n in shown)
     return Verdict("not taken off", f"the darkest vegetation has reflectance {dark}, and nothing is darker")
+
+
+def _why_unknown(look: Look) -> str:
+    """What of its ground keeps a scene from being judged."""
+    ground = np.isin(look.scl, GROUND)
+    if ground.sum() < ENOUGH or not look.bands:
+        return f"only {ground.sum()} pixels of its ground were seen clearly"
+    shares = [f"{100 * (look.scl == c)[ground].mean():.0f} % {n}" for c, n in _NAMES.items()]
+    dark = [
+        f"{np.percentile(values[here], 2) / 10000:.3f} in {name}"
+        for name, values in look.bands.items()
+        if (here := ground & (values > 0)).any()
+    ]
+    return (
+        f"nothing on it tells, and no other image does: its clear ground is {', '.join(shares)}; "
+        f"the darkest 2 % have reflectance {', '.join(dark)}"
+    )
 
 
 # --- against the others ------------------------------------------------------------------------

@@ -22,6 +22,9 @@ td,th{border:1px solid #bbb;padding:.25em .5em;text-align:left;vertical-align:to
 <tr><th>Từ chối <span class="en">/ refused</span><td>{{ r.refused }}
 <tr><th>Điểm để học <span class="en">/ sites</span><td>{{ r.sites }}
 </table>
+{% for u in r.get("unknown_layers", []) %}<p><b>{{ u.layer }}</b>: không biết ở {{ u.sites }} điểm, {{ u.beyond }} nằm ngoài lớp
+<span class="en">/ not known at {{ u.sites }} sites, {{ u.beyond }} of them beyond it (terrain.collar_km)</span>: {{ u.samples | join(", ") }}</p>
+{% endfor %}
 {% for f in r.files %}<h2>{{ f.file }}</h2>
 <p>{{ f.format }}{% for k in ("encoding", "separator", "sheet", "layer", "crs") if f[k] %} · {{ k }}: <code>{{ f[k] }}</code>{% endfor %}
  · {{ f.accepted }} + {{ f.mended }} + {{ f.refused }} = {{ f.rows }}</p>

@@ -14,7 +14,7 @@ _CODES = {
     0x11: "sha1", 0x12: "sha256", 0x13: "sha512", 0x14: "sha3_512", 0x15: "sha3_384", 0x16: "sha3_256",
     0xD5: "md5",
 }  # fmt: skip
-#: Longest file that is read whole for its checksum; of longer ones only ranges are ever here.
+#: Longest file that is read whole for its checksum alone.
 MAX_SUMMED = 4 << 20
 #: Digests of files that were read whole, by algorithm, address and mark.
 _SUMS: Shelf[str] = Shelf(4096, lambda _: 1)
@@ -27,18 +27,21 @@ class File(Protocol):
     def size(self) -> int: ...
     @property
     def mark(self) -> str: ...
+    @property
+    def whole(self) -> bool: ...
     def fetch(self, start: int, stop: int) -> bytes: ...
 
 
 def check(file: File, url: str, size: int, checksum: str) -> None:
     """Raises Fault ``checksum`` where the file is not as stated; 0 and "" state nothing.
 
-    Every file's size is compared; the digest of those up to MAX_SUMMED bytes, once a process.
+    Every file's size is compared; the digest, once a process, of those up to MAX_SUMMED bytes and of those
+    that are here whole.
     """
     if size and file.size != size:
         raise Fault("checksum", f"it has {file.size} bytes; its record says {size}")
     known = multihash(checksum)
-    if known is None or file.size > MAX_SUMMED:
+    if known is None or not (file.size <= MAX_SUMMED or file.whole):
         return
     algorithm, stated = known
     key = (algorithm, url, file.mark, file.size)

@@ -320,6 +320,12 @@ def _lineage(product: Product, item: dict[str, Any]) -> ET.Element:
     told += [
         f"{name}: {made[name]}." for name in ("scenes_digest", "bundle", "config", "code") if made.get(name)
     ]
+    told += [
+        f"Sentinel-1, orbit {s['orbit']}, {s['band']}: {s['second']} differs from {s['first']} by "
+        f"{s['step_db']:+.2f} dB (p = {s['p']:g})."
+        for s in made.get("radar_steps", ())
+        if s["matters"]
+    ]
     sources = [
         _tag(
             "mrl:source",

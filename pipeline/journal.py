@@ -81,12 +81,20 @@ class Told:
     tiles: list[Event] = field(default_factory=list)
     failed: list[Event] = field(default_factory=list)
     end: Event | None = None
+    workers: list[Event] = field(default_factory=list)
+    """When none was left, and when some were back."""
 
     @property
     def last(self) -> Event:
         """The latest line."""
-        events = [self.start, *self.blocks, *self.tiles, *self.failed, *([self.end] if self.end else [])]
+        events = [self.start, *self.blocks, *self.tiles, *self.failed, *self.workers]
+        events += [self.end] if self.end else []
         return max(events, key=lambda e: e["seconds"])
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the run waits for workers: none is left."""
+        return bool(self.workers) and not self.workers[-1]["workers"]
 
     @property
     def network_bytes(self) -> int:
@@ -122,8 +130,9 @@ def read(path: Path) -> Told | None:
             told = Told(path, event)
         elif told is None:
             continue
-        elif kind in ("block", "tile", "failed"):
-            {"block": told.blocks, "tile": told.tiles, "failed": told.failed}[kind].append(event)
+        elif kind in ("block", "tile", "failed", "workers"):
+            kept = {"block": told.blocks, "tile": told.tiles, "failed": told.failed, "workers": told.workers}
+            kept[kind].append(event)
         elif kind == "end":
             told.end = event
     return told

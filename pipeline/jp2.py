@@ -13,6 +13,8 @@ START = (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
 #: Sentinel-2 has 121 tiles of one part; every part beyond the first bytes costs a request.
 _MAX_BOXES, _MAX_MARKERS, _MAX_PARTS = 64, 1024, 4096
 _SOC, _SIZ, _SOT, _SOD, _EOC = 0xFF4F, 0xFF51, 0xFF90, 0xFF93, 0xFFD9
+#: Most bytes before the first tile.
+_MAX_HEAD = 1 << 20
 #: Bytes of a tile-part's start that are brought at once: most headers are shorter.
 _HEADER = 512
 
@@ -47,6 +49,9 @@ def layout(fetch: Fetch, size: int) -> Layout:
     if min(tile_width, tile_height) < 1 or x or y or tile_x or tile_y or not (width and height):
         raise ValueError("its JPEG 2000 tiles do not begin at its corner")
     at = _skip(fetch, at + 2, _SOT)
+    if at > _MAX_HEAD:
+        raise ValueError(f"its JPEG 2000 headers take {at} bytes")
+    fetch(0, at)  # a decoder reads all of it
     parts: dict[int, list[tuple[int, int]]] = {}
     for _ in range(_MAX_PARTS):
         if at + 12 > size or _word(fetch, at, _HEADER, size) != _SOT:

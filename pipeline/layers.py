@@ -29,7 +29,7 @@ from features.spec import FeatureSpec
 from pipeline import scenes as scene_lists
 from pipeline.errors import InputError, LossError
 from pipeline.files import aside, sha256
-from pipeline.grid import to_crs, utm_of
+from pipeline.grid import to_crs, transformer, utm_of
 from pipeline.load import load
 from pipeline.raster import LayerFile
 from pipeline.scenes import Scene, Scenes
@@ -67,6 +67,15 @@ def prepare(
     if missing:
         _make(config, height, missing, folder)
     return (*own, *(LayerFile(n, str(folder / f"{n}.tif"), "bilinear", key) for n in made))
+
+
+def beyond(layer: LayerFile, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which places (WGS 84 degrees) lie outside a layer's raster."""
+    with rasterio.open(layer.path, driver="GTiff") as file:
+        x, y = transformer(4326, str(file.crs)).transform(lon, lat)
+        columns, rows = ~file.transform * (np.asarray(x), np.asarray(y))
+        inside = (columns >= 0) & (rows >= 0) & (columns < file.width) & (rows < file.height)
+    return np.asarray(~inside, np.bool_)
 
 
 def _is_foreign(name: str) -> bool:

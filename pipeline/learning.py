@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +32,8 @@ from pipeline.imports.rules import Finding
 from pipeline.raster import LayerFile
 from pipeline.stack import Loss
 from pipeline.stores import work_folder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,27 @@ def gather(
     outcomes = _seen(sites.together(imports), accepted, unseen)
     percent = losses.percent(len(lost), reads)
     extra = {"simulated": simulated, "loss_percent": percent, "lost": losses.worst(lost)}
+    extra["unknown_layers"] = _unknown_layers(table, own) if table else []
     report = sites.report(outcomes, len(table) if table else 0, extra | {"files": [i.about for i in imports]})
     return Samples(table, report, percent, tuple(seen))
+
+
+def _unknown_layers(table: SampleTable, own: Sequence[LayerFile]) -> list[dict[str, Any]]:
+    """For each of the region's layers, the sites at which it is not known, and how many lie beyond it."""
+    found = []
+    for layer in own:
+        if layer.name not in table.spec.names:
+            continue
+        missing = table.frame[table.frame[layer.name].isna()]
+        if len(missing):
+            away = int(layers.beyond(layer, missing["lon"].to_numpy(), missing["lat"].to_numpy()).sum())
+            names = sorted(set(missing["sample_id"].astype(str)))
+            found.append({"layer": layer.name, "sites": len(missing), "beyond": away, "samples": names})
+            log.warning(
+                "%s is not known at %d of %d sites, %d of them beyond it (terrain.collar_km)",
+                layer.name, len(missing), len(table), away,
+            )  # fmt: skip
+    return found
 
 
 def import_file(config: Config, entry: SampleFile) -> sites.Imported:

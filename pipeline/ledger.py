@@ -7,20 +7,33 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import pyarrow
 import pyarrow.parquet
 
 from features.bands import OPTICAL, RADAR
 from pipeline.files import aside
+from pipeline.remote import Cause
 from pipeline.scenes import Dropped, Scene, Scenes
 from pipeline.season import Season
 
-#: What a read can end as, besides the kinds of fault.
-USED, CLOUD, NODATA, DUPLICATE = "used", "cloud", "nodata", "duplicate"
+#: How far a read came: the record is known, the file answered, its pixels were read, they are in the result.
+State = Literal["catalogued", "found", "read", "used"]
+#: Why a read gave nothing though no fault took it.
+Sky = Literal["cloud", "nodata", "duplicate", "other zone"]
+#: Why a read was not used, "" where it was.
+Reason = Literal[""] | Sky | Cause
+USED: Final = "used"
+CLOUD: Final = "cloud"
+NODATA: Final = "nodata"
+DUPLICATE: Final = "duplicate"
 #: Why a block was not read at all: what the run might spend was spent.
-BUDGET = "budget"
+BUDGET: Final = "budget"
+#: A day on which a satellite passed and no record tells of an image.
+GAP: Final = "gap"
+#: Every reason that a line about a read, or a day without one, may have.
+REASONS: tuple[str, ...] = (*get_args(Sky), *get_args(Cause), GAP)
 #: Days after which one satellite passes the same orbit again.
 _CYCLE_DAYS = {OPTICAL: 10, RADAR: 12}
 
@@ -36,17 +49,21 @@ class Entry:
     orbit: str
     date: dt.date
     band: str
-    state: str
-    """How far it came: catalogued, found (the file answered), read, used."""
-    reason: str
-    """Why it was not used, "" where it was: cloud, nodata, duplicate, or the kind of fault."""
+    state: State
+    reason: Reason
     detail: str
     share: float
     """Part of the block's pixels that it gave."""
 
 
 def entry(
-    scene: Scene, block: str, band: str, state: str, reason: str = "", detail: str = "", share: float = 0.0
+    scene: Scene,
+    block: str,
+    band: str,
+    state: State,
+    reason: Reason = "",
+    detail: str = "",
+    share: float = 0.0,
 ) -> Entry:
     """A line about one band of ``scene`` in one block."""
     return Entry(
@@ -91,18 +108,53 @@ def sums(paths: Iterable[Path]) -> dict[str, Any]:
 
 
 def released(work: Path, season: Season) -> list[dict[str, Any]]:
-    """What became of the reads of a season's last run: one row a tile, scene, band and fate, blocks counted."""
-    rows = []
+    """What became of the reads of a season's last run: one row a tile, scene, band and fate, blocks counted,
+    with what was seen in one of them."""
+    rows: list[dict[str, Any]] = []
     for path in sorted(folder(work, season).glob("*.parquet")):
         table = pyarrow.parquet.read_table(path)
         keys = ["sensor", "scene", "platform", "orbit", "date", "band", "state", "reason"]
-        grouped = table.group_by(keys).aggregate([([], "count_all"), ("share", "mean")])
+        grouped = table.group_by(keys).aggregate([([], "count_all"), ("share", "mean"), ("detail", "min")])
         for row in grouped.sort_by([(key, "ascending") for key in keys]).to_pylist():
             told = {key: row[key] for key in keys} | {"date": row["date"].isoformat()}
             rows.append(
-                {"tile": path.stem, **told, "blocks": row["count_all"], "share": round(row["share_mean"], 6)}
-            )
+                {
+                    "tile": path.stem, **told, "blocks": row["count_all"], "share": round(row["share_mean"], 6),
+                    "detail": row["detail_min"],
+                }
+            )  # fmt: skip
     return rows
+
+
+def unread(scenes: Scenes, season: Season) -> list[dict[str, Any]]:
+    """Rows as ``released`` gives them, of what no block could read: records that the search dropped, each
+    with the kind of its reason, and the gaps in the pattern of the orbits."""
+    rows = []
+    for one in scenes.dropped:
+        kind = one.reason.partition(":")[0]
+        rows.append(
+            _whole(one.sensor, one.platform or "", one.orbit or "", one.datetime[:10])
+            | {"scene": one.id, "state": "catalogued", "reason": kind, "detail": one.reason}
+        )
+    for gap in gaps(scenes, season):
+        rows += [
+            _whole(gap["sensor"], gap["platform"], gap["orbit"], day)
+            | {
+                "state": "absent",
+                "reason": GAP,
+                "detail": "the satellite passed; no record tells of an image",
+            }
+            for day in gap["days"]
+        ]
+    return rows
+
+
+def _whole(sensor: str, platform: str, orbit: str, day: str) -> dict[str, Any]:
+    """What a row about the whole region holds; no day where it is not known."""
+    return {
+        "tile": "", "sensor": sensor, "scene": "", "platform": platform, "orbit": orbit, "date": day or None,
+        "band": "*", "state": "", "reason": "", "blocks": 0, "share": 0.0, "detail": "",
+    }  # fmt: skip
 
 
 def gaps(scenes: Scenes, season: Season) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ from pathlib import Path
 from models.legends import Scheme
 from pipeline import yamlfile
 from pipeline.errors import InputError
+from pipeline.shipped import CONFIGS
 
-LEGENDS_FOLDER = Path(__file__).resolve().parents[1] / "configs" / "legends"
+LEGENDS_FOLDER = CONFIGS / "legends"
 
 
 def read(name: str, folder: Path = LEGENDS_FOLDER) -> Scheme:

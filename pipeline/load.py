@@ -22,7 +22,7 @@ from pipeline.grid import cut_at_180
 from pipeline.ledger import entry
 from pipeline.placement import Patch
 from pipeline.raster import LayerFile
-from pipeline.reads import Job, Reader, windows
+from pipeline.reads import Job, Reader, attempts, blank, windows
 from pipeline.remote import Fault
 from pipeline.scenes import GUARD, Scene
 from pipeline.sensors import CLASSES, CLOUD, SCL, SENSORS, How
@@ -116,7 +116,7 @@ class _Seen:
 
     bits: NDArray[np.uint8] | None
     fresh: bool = True
-    """Nothing was written yet."""
+    """Nothing was written yet: its pixels are whatever the memory held."""
 
 
 def _optical(
@@ -126,7 +126,7 @@ def _optical(
     passes = _passes(scenes)
     shape = (len(passes), *stack.geobox.shape.yx)
     for band in bands:
-        stack.arrays[band] = BUFFERS.full(shape, 0, np.uint16)
+        stack.arrays[band] = BUFFERS.empty(shape, np.uint16)  # ``_fill`` writes all of each date
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
     looks = _looks(reader, passes, bands, dilate_m, cloud_percent)
@@ -136,6 +136,9 @@ def _optical(
         round_n = [group[n] for group in passes if n < len(group)]
         _paste(reader, [looks[s] for s in round_n if s in looks], bands, seen)
     for t, date in enumerate(seen):
+        if date.fresh:
+            for band in bands:
+                stack.arrays[band][t] = 0
         stack.clear_dates += _any_band(stack, t, date, bands)
 
 
@@ -155,13 +158,18 @@ def _looks(
     looks: dict[Scene, _Look] = {}
     often = clouds.Often(padded.shape.yx) if len(dates) >= clouds.DATES else None
     views: dict[Scene, _View] = {}
+    asked = [_opinion(Job(scene, SCL, padded, CLASSES, 0)) for scene in dates if _asks(scene, cloud_percent)]
+    opinions = attempts(asked)
     for job, scl in reader.read(Job(scene, SCL, padded, CLASSES, 0) for scene in dates):
+        opinion = next(opinions) if _asks(job.scene, cloud_percent) else None
         if scl is None:  # without it clouds cannot be told: the whole scene is lost here
             stack.reads += len(bands)
             why = stack.losses[-1].cause
             reader.lose(job.scene, bands, Fault(why, "its scene classification was lost"))
             continue
-        cloudy = _second_opinion(reader, job, cloud_percent)
+        if job.source:  # a copy has a probability of its own, or none
+            opinion = next(attempts([_opinion(job)])) if _asks(job.source, cloud_percent) else None
+        cloudy = _second_opinion(reader, job.scene, opinion, cloud_percent)
         if often and not job.scene.refused:
             often.add(scl)
         clear = clouds.clear(scl, halo, cloudy)[inner]
@@ -171,11 +179,12 @@ def _looks(
     if often:
         views |= _restored(reader, views, often.pixels, halo, cloud_percent)
     for scene, view in views.items():
-        reader.note(scene, SCL, "used", "", view.told, view.share)
+        doubt = f"its offset could not be judged: {scene.unjudged}" if scene.unjudged and view.share else ""
+        reader.note(scene, SCL, "used", "", "; ".join(filter(None, (view.told, doubt))), view.share)
         if not view.share:
             stack.reads += len(bands)
             for band in bands:
-                kind = ledger.CLOUD if view.flown else ledger.NODATA
+                kind: ledger.Reason = ledger.CLOUD if view.flown else ledger.NODATA
                 reader.note(scene, band, "catalogued", kind, "no clear pixel here")
         elif scene.refused:
             stack.reads += len(bands)
@@ -236,7 +245,8 @@ def _cleared(
     window[at] = ground
     restored &= np.isin(scl, clouds.BRIGHT)
     scl[restored] = clouds.BARE
-    cloudy = _second_opinion(reader, job, percent, told=True)
+    opinion = next(attempts([_opinion(job)])) if _asks(job.actual, percent) else None
+    cloudy = _cloudy(opinion, percent)
     if cloudy is not None:
         cloudy &= ~restored
     inner = np.s_[halo : scl.shape[0] - halo, halo : scl.shape[1] - halo]
@@ -245,24 +255,35 @@ def _cleared(
     return replace(view, clear=np.packbits(clear), share=float(clear.mean()), told=told)
 
 
-def _second_opinion(reader: Reader, job: Job, percent: float, told: bool = False) -> NDArray[np.bool_] | None:
-    """Where the provider's own probability of cloud is high; None without one.
+def _asks(scene: Scene, percent: float) -> bool:
+    """Whether a provider's own probability of cloud counts beside the classification."""
+    return bool(scene.cloud_url) and percent <= 100
 
-    The classification stands without it, so a fault is told in the ledger and is no loss.
-    """
-    scene = job.actual
-    if not scene.cloud_url or percent > 100:
+
+def _opinion(job: Job) -> Job:
+    """The read of the probability of cloud that stands beside a classification."""
+    scene = replace(job.actual, assets=((CLOUD, job.actual.cloud_url),), pixel_m=(), alternates=())
+    return Job(scene, CLOUD, job.geobox, CLASSES, 0)
+
+
+def _cloudy(opinion: tuple[Job, Patch | Fault] | None, percent: float) -> NDArray[np.bool_] | None:
+    """Where the probability of cloud is high, (y, x); None where nobody tells."""
+    if opinion is None or isinstance(opinion[1], Fault):
         return None
-    whole = replace(scene, assets=((CLOUD, scene.cloud_url),), pixel_m=(), alternates=())
-    try:
-        [(_, found)] = windows(whole, CLOUD, [job.geobox], CLASSES)
-    except Fault as fault:
-        if not told:
-            reader.note(job.scene, CLOUD, "found", fault.cause, str(fault))
-        return None
-    cloudy: NDArray[np.bool_] = (found >= percent) & (found <= 100)
-    if not told:
-        reader.note(job.scene, CLOUD, "used", share=float(cloudy.mean()))
+    found = opinion[1].onto(blank(opinion[0]))
+    return np.asarray((found >= percent) & (found <= 100), np.bool_)
+
+
+def _second_opinion(
+    reader: Reader, scene: Scene, opinion: tuple[Job, Patch | Fault] | None, percent: float
+) -> NDArray[np.bool_] | None:
+    """``_cloudy``, told in the ledger. The classification stands without it, so a fault is no loss."""
+    cloudy = _cloudy(opinion, percent)
+    if cloudy is not None:
+        reader.note(scene, CLOUD, "used", share=float(cloudy.mean()))
+    elif opinion and isinstance(opinion[1], Fault):
+        state: ledger.State = "catalogued" if opinion[1].cause == "missing asset" else "found"
+        reader.note(scene, CLOUD, state, opinion[1].cause, str(opinion[1]))
     return cloudy
 
 
@@ -330,11 +351,15 @@ def _place(
         job, patch = next(patches)
         if patch is None:
             whole = False
+            if date.fresh:
+                stack.arrays[band][look.t] = 0
             continue
         count = _fill(stack, job, patch, need, look.t, date.fresh)
         whole &= count == wanted
         if count:
-            reader.note(scene, band, "used", "", job.via, wanted / need.size)
+            lacks = f"{wanted - count} of {wanted} clear pixels have no value" if count < wanted else ""
+            told = "; ".join(filter(None, (job.via, lacks)))
+            reader.note(scene, band, "used", "", told, count / need.size)
         else:
             reader.note(scene, band, "read", ledger.NODATA, "no seen pixel")
     every = _every_band(stack, look.t, date, bands) | need if whole else None
@@ -352,9 +377,17 @@ def _spot(stack: Stack, job: Job, patch: Patch) -> tuple[slice, slice]:
 
 
 def _fill(stack: Stack, job: Job, patch: Patch, need: NDArray[np.bool_], t: int, fresh: bool) -> int:
-    """Write a patch where it is needed and nothing is yet; how many needed pixels it has seen."""
+    """Write a patch where it is needed and nothing is yet; how many needed pixels it has seen.
+
+    ``fresh`` says that this date has nothing yet, not even zeros: the patch's surroundings become 0.
+    """
     at = _spot(stack, job, patch)
-    target = stack.arrays[job.band][t][at]
+    plane = stack.arrays[job.band][t]
+    if fresh:
+        rows, columns = at
+        plane[: rows.start] = plane[rows.stop :] = 0
+        plane[rows, : columns.start] = plane[rows, columns.stop :] = 0
+    target = plane[at]
     y, x = patch.skip
     return int(pixels.fill(target, fresh, patch.pixels, patch.up, y, x, job.actual.offset, need[at]))
 

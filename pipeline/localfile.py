@@ -10,6 +10,9 @@ from pipeline.remote import Fault
 class LocalFile:
     """A file of this machine, read as a remote one is."""
 
+    #: Nothing of it was brought.
+    whole = False
+
     def __init__(self, path: str) -> None:
         self.path = path
         try:

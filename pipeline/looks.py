@@ -34,6 +34,8 @@ from pipeline.remote import Fault
 from pipeline.scenes import Scene, Scenes, digest
 from pipeline.sensors import CLASSES, SCL, SENSORS
 
+#: Scene id -> what speaks against its offset, and why it could not be judged; one of them is "".
+Told = dict[str, tuple[str, str]]
 #: Windows along each side of a tile, their side in metres, and how many of their pixels are kept.
 ALONG, SIDE_M, KEPT = 3, 2560, 32
 #: Windows lie on the pixels that all bands share.
@@ -61,7 +63,8 @@ class Found:
 def refuse(
     found: Scenes, place: BaseGeometry, dilate_m: float, client: Client, memory: Path | None = None
 ) -> Scenes:
-    """``found`` with what speaks against a scene's offset written to it (``Scene.refused``).
+    """``found`` with what speaks against a scene's offset written to it (``Scene.refused``), or why it could
+    not be judged (``Scene.unjudged``).
 
     ``place`` (WGS 84) is what will be read. ``memory`` names a file that keeps the verdicts: the same
     scenes over the same place are not looked at again. Raises PhusaError where a look fails by an error
@@ -71,13 +74,19 @@ def refuse(
     if not tasks:
         return found
     key = _key(tasks)
-    against = _remembered(memory, key)
-    if against is None:
-        against, whole = _verdicts(tasks, client)
+    told = _remembered(memory, key)
+    if told is None:
+        told, whole = _verdicts(tasks, client)
         if memory and whole:
-            write_aside(memory, json_text({"key": key, "against": against}))
-    kept = tuple(replace(s, refused=against.get(s.id, "")) if s.sensor == OPTICAL else s for s in found.kept)
+            write_aside(memory, json_text({"key": key, "told": told}))
+    looked = {t.scene.id for t in tasks}
+    kept = tuple(_with(s, told, s.id in looked) if s.sensor == OPTICAL else s for s in found.kept)
     return replace(found, kept=kept)
+
+
+def _with(scene: Scene, told: Told, looked: bool) -> Scene:
+    against, unjudged = told.get(scene.id, ("", "" if looked else "none of the windows lies in it"))
+    return replace(scene, refused=against, unjudged=unjudged)
 
 
 def _tasks(found: Scenes, place: BaseGeometry, dilate_m: float) -> list[LookTask]:
@@ -128,19 +137,18 @@ def _key(tasks: Sequence[LookTask]) -> str:
     return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
 
 
-def _remembered(memory: Path | None, key: str) -> dict[str, str] | None:
+def _remembered(memory: Path | None, key: str) -> Told | None:
     if memory is None:
         return None
     with suppress(OSError, ValueError, KeyError, TypeError):
         content = json.loads(memory.read_text(encoding="utf-8"))
         if content["key"] == key:
-            return {str(k): str(v) for k, v in content["against"].items()}
+            return {str(k): (str(against), str(why)) for k, (against, why) in content["told"].items()}
     return None
 
 
-def _verdicts(tasks: Sequence[LookTask], client: Client) -> tuple[dict[str, str], bool]:
-    """Scene id -> what speaks against it, of those that something speaks against; and whether every
-    file could be read."""
+def _verdicts(tasks: Sequence[LookTask], client: Client) -> tuple[Told, bool]:
+    """What is told of the scenes that are not sound, and whether every file could be read."""
     looks: dict[tuple[str, str], list[tuple[LookTask, guard.Look]]] = {}
     whole = True
     for outcome in runner.execute(client, look, tasks):
@@ -174,21 +182,21 @@ def _aligned(members: Sequence[tuple[LookTask, guard.Look]]) -> list[guard.Look]
     return aligned
 
 
-def _with_neighbours(scenes: Sequence[Scene], verdicts: dict[str, guard.Verdict]) -> dict[str, str]:
-    """What speaks against each scene; one that shows too little of itself goes with its pass, whose
-    granules were processed alike."""
+def _with_neighbours(scenes: Sequence[Scene], verdicts: dict[str, guard.Verdict]) -> Told:
+    """What is told of each scene that is not sound; one that shows too little of itself goes with its pass,
+    whose granules were processed alike."""
     kinds: dict[tuple[object, ...], list[guard.Verdict]] = {}
     for s in scenes:
         kinds.setdefault(_processing(s), []).append(verdicts[s.id])
-    against = {}
+    told = {}
     for s in scenes:
-        others = kinds[_processing(s)]
-        guilty = [v.against for v in others if v.against]
-        if verdicts[s.id].against:
-            against[s.id] = verdicts[s.id].against
-        elif verdicts[s.id].state == "unknown" and guilty and not any(v.state == "sound" for v in others):
-            against[s.id] = f"{guilty[0]} (in another granule of its pass)"
-    return against
+        own, others = verdicts[s.id], kinds[_processing(s)]
+        if own.against:
+            told[s.id] = own.against, ""
+        elif own.state == "unknown" and not any(v.state == "sound" for v in others):
+            guilty = [f"{v.against} (in another granule of its pass)" for v in others if v.against]
+            told[s.id] = (guilty[0], "") if guilty else ("", own.seen)
+    return told
 
 
 def _processing(scene: Scene) -> tuple[object, ...]:

@@ -89,7 +89,7 @@ def map_block(task: BlockTask, bundles: Sequence[ModelBundle]) -> BlockResult:
     bundles = [b for b in bundles if b.target.name in task.targets]
     reason = _unmapped(task)
     ground = reason == product.MAPPED
-    part = _window(ground)
+    part = window(ground)
     stack = _load(task, [b.spec for b in bundles], part)
     arrays: dict[str, NDArray[Any]] = {b.target.name: _blank(b, reason) for b in bundles}
     bounds = {b.target.name: drift.edges(b.applicability.rows) for b in bundles if b.applicability}
@@ -121,8 +121,8 @@ def _sampled(task: BlockTask, rows: NDArray[np.intp], columns: NDArray[np.intp])
 
 def feature_block(task: BlockTask, spec: FeatureSpec) -> BlockResult:
     """The features themselves over one block; NaN outside the area and the mask."""
-    ground = _unmapped(task) == product.MAPPED
-    part = _window(ground)
+    ground = ground_of(task)
+    part = window(ground)
     stack = _load(task, [spec], part)
     cube = np.full((len(spec.names), *ground.shape), np.nan, np.float32)
     failed = np.zeros(stack.geobox.shape.yx, np.bool_)
@@ -151,7 +151,7 @@ def _load(task: BlockTask, specs: Sequence[FeatureSpec], part: tuple[slice, slic
         return load(task.scenes, geobox, bands, task.dilate_m, task.name, task.layers, task.how)
 
 
-def _window(ground: NDArray[np.bool_]) -> tuple[slice, slice]:
+def window(ground: NDArray[np.bool_], tile_px: int = TILE_PX) -> tuple[slice, slice]:
     """The part of a block that holds all ground, in whole internal tiles of the images: no others are decoded."""
     edges = []
     for axis in (1, 0):
@@ -159,10 +159,16 @@ def _window(ground: NDArray[np.bool_]) -> tuple[slice, slice]:
         first, last = (found[0], found[-1]) if found.size else (0, -1)
         edges.append(
             slice(
-                first // TILE_PX * TILE_PX, min(-(-(last + 1) // TILE_PX) * TILE_PX, ground.shape[1 - axis])
+                first // tile_px * tile_px, min(-(-(last + 1) // tile_px) * tile_px, ground.shape[1 - axis])
             )
         )
     return edges[0], edges[1]
+
+
+def ground_of(task: BlockTask) -> NDArray[np.bool_]:
+    """Pixels inside the area and the mask, (y, x)."""
+    found: NDArray[np.bool_] = _unmapped(task) == product.MAPPED
+    return found
 
 
 def _blank(bundle: ModelBundle, reason: NDArray[np.int16]) -> NDArray[np.int16]:

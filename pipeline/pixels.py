@@ -66,7 +66,7 @@ def fill(target, fresh, pixels, up, skip_y, skip_x, offset, need):  # type: igno
     """Write harmonised pixels into ``target`` (y, x), uint16, where ``need`` holds and it is 0.
 
     ``pixels`` each cover ``up`` x ``up`` of it, less ``skip_y`` rows and ``skip_x`` columns. ``fresh``
-    says that it is all 0. Returns how many needed pixels the source has seen.
+    says that what it holds does not count. Returns how many needed pixels the source has seen.
     """
     height, width = target.shape
     wide = np.empty(width, np.uint16)

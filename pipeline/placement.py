@@ -142,7 +142,7 @@ def _saturated(pixels: NDArray[Any], dtype: str) -> NDArray[Any]:
     if np.dtype(dtype).kind not in "ui" or np.can_cast(pixels.dtype, dtype):
         return pixels
     limits = np.iinfo(dtype)
-    return np.clip(pixels, limits.min, limits.max)
+    return np.asarray(np.clip(pixels, limits.min, limits.max))
 
 
 def _means(source: NDArray[Any], n: int, nodata: float, dtype: Any) -> NDArray[Any]:

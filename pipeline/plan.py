@@ -12,6 +12,7 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from features.bands import RADAR
 from models.bundle import ModelBundle
 from pipeline import product, provenance, scenes, version
 from pipeline.config import Config
@@ -20,6 +21,7 @@ from pipeline.grid import Tile, lonlat_box, tiles
 from pipeline.mapping import BlockTask, MaskFile
 from pipeline.order import along_curve
 from pipeline.product import Product, ProductId
+from pipeline.radarsteps import Step
 from pipeline.raster import LayerFile
 from pipeline.scenes import Scenes
 from pipeline.season import Season
@@ -42,8 +44,10 @@ def plan(
     found: Scenes,
     bundles: Sequence[ModelBundle],
     layers: Sequence[LayerFile] = (),
+    steps: Sequence[Step] = (),
 ) -> list[TilePlan]:
-    """Tile plans of a season, west to east; ``layers`` are the region's own that the bundles use."""
+    """Tile plans of a season, west to east; ``layers`` are the region's own that the bundles use, ``steps``
+    what the season's radar images show between satellites."""
     settings = product_settings(config, season)
     own = {"layers": {layer.name: layer.digest for layer in layers}} if layers else {}
     plans = []
@@ -56,6 +60,9 @@ def plan(
             "code": version.digest(),
             "software": {"phusa": version.number()},
         }
+        orbits = {s.orbit or "" for s in here if s.sensor == RADAR}
+        if told := [step.told for step in steps if step.orbit in orbits]:
+            made["radar_steps"] = told
         setup = provenance.setup(tile, config.region.grid.block_px, settings, layers)
         made["config"] = provenance.digest(setup)
         products = tuple(_product(config, season, tile, bundle, made | own, setup) for bundle in bundles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def map_season(
 ) -> MapReport:
     """Make every product of a season that is not stored yet. Products are drafts until published.
 
-    Raises HeldError where another driver is at work on the season.
+    Raises HeldError where another driver is at work on the season, LostError where one took over while
+    this one slept.
     """
     work = work_folder(store.path, store.region)
     with driverlock.hold(work, season):
@@ -75,13 +77,15 @@ def _map(
     work = work_folder(store.path, store.region)
     verdicts = work / "looks" / f"{season.slug}.json"
     found = looks.refuse(found, config.region.geometry, config.clouds.dilate_m, client, verdicts)
-    radarsteps.report(found, config.region.geometry, client, _radar_steps(work, season))
+    steps = radarsteps.report(found, config.region.geometry, client, _radar_steps(work, season))
     own = layers.prepare(config, found, [b.spec for b in bundles], work)
-    plans = plan(config, season, found, bundles, own)
+    plans = plan(config, season, found, bundles, own, steps)
     _keep(config, found, bundles, plans, own, Vault(store.path))
     waiting, skipped = _missing(plans, store)
     planned = tuple((p.id.tile, p.id.target, p.key) for t in plans for p in t.products)
     state = RunState(season.name, inputs_digest(config, season, work), planned, ())
+    lock = driverlock.lock_file(work, season)
+    driverlock.check(lock)
     state.write(work, season)
     found.write(scenes_file(work, season))
     here = blocks.folder(work, season)
@@ -91,10 +95,11 @@ def _map(
     report, end = MapReport(), journal.INTERRUPTED
     try:
         with scratch_folder(work / "scratch") as scratch:
-            places = Places(here, work / "bundles", ledger.folder(work, season), scratch)
+            places = Places(lock, here, work / "bundles", ledger.folder(work, season), scratch)
             drive = Drive(client, store, places, log, budget, progress, learnt)
             report = drive.report
             drive.run(waiting, bundles, product_settings(config, season))
+        driverlock.check(lock)
         end = journal.FAILED if report.failed else journal.BUDGET if report.left else journal.DONE
         report.skipped = skipped
         paths = _paths(config, season, plans, bundles, here)
@@ -104,7 +109,8 @@ def _map(
         _tabulate(work, season, plans, paths, report)
     finally:
         report.skipped, report.scenes = skipped, found
-        replace(state, failed=tuple(report.failed)).write(work, season)
+        if driverlock.held(lock):
+            replace(state, failed=tuple(report.failed)).write(work, season)
         log.tell("end", state=end, computed=len(report.computed), skipped=len(skipped), left=report.left)
         log.close()
     return report
@@ -175,7 +181,8 @@ def _acquisitions(work: Path, season: Season) -> dict[str, Any]:
     path = scenes_file(work, season)
     if path.is_file():
         scenes = Scenes.read(path)
-        told |= {"records_dropped": scenes.reasons, "gaps": ledger.gaps(scenes, season)}
+        told |= {"records_dropped": scenes.reasons, "guard": scenes.guarded}
+        told["gaps"] = ledger.gaps(scenes, season)
     return told | {"radar_steps": radarsteps.read(_radar_steps(work, season))}
 
 
@@ -188,7 +195,7 @@ def publish(config: Config, season: Season, store: Store) -> Release:
 
     Raises InputError where the season was not mapped or its inputs changed since, PhusaError where a
     product is missing, IntegrityError where one is damaged, LossError where too much was lost, QualityError
-    where a limit of the config is passed.
+    where a limit of the config is passed, LostError where another driver took over while this one slept.
     """
     work = work_folder(store.path, store.region)
     with driverlock.hold(work, season):
@@ -232,17 +239,22 @@ def _publish(config: Config, season: Season, store: Store) -> Release:
     state = RunState.read(work, season)
     assert state is not None  # ``mapped`` read it
     return store.publish(
-        season, records, areas(config, season, records), _documents(state, ledger.released(work, season))
-    )
+        season, records, areas(config, season, records), _documents(state, work, season),
+        partial(driverlock.check, driverlock.lock_file(work, season)),
+    )  # fmt: skip
 
 
-def _documents(state: RunState, reads: list[dict[str, Any]]) -> dict[str, str]:
+def _documents(state: RunState, work: Path, season: Season) -> dict[str, str]:
     """How a release was made: the run, and what became of its images."""
+    path = scenes_file(work, season)
+    reads = ledger.released(work, season)
+    reads += ledger.unread(Scenes.read(path), season) if path.is_file() else []
     run = {
         "software": version.number(),
         "code": version.digest(),
         "inputs": state.inputs,
         "products": [{"tile": t, "target": g, "key": k} for t, g, k in state.planned],
+        "radar_steps": radarsteps.read(_radar_steps(work, season)),
     }
     return {"RUN": json_text(run), "LEDGER": json.dumps(reads, ensure_ascii=False)}
 
@@ -296,7 +308,8 @@ def _running(work: Path, season: Season) -> dict[str, Any] | None:
         "failed": len(told.failed),
         "products": len(told.tiles),
         "blocks_per_minute": rate,
-        "remaining_s": left,
+        "remaining_s": None if told.waiting else left,
+        "waiting_for_workers": told.waiting,
         "read_gb": (told.network_bytes + told.local_bytes) / 1e9,
         "last_heard": told.last["at"],
     }

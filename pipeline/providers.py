@@ -10,10 +10,19 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, StringConstraints
 
 from models.settings import Settings
-from pipeline.conventions import COLLECTIONS, Convention, Record, Refused, scene
+from pipeline.conventions import COLLECTIONS, Convention, Record, Refused, scene, surroundings
 from pipeline.sensors import SensorName
 
-__all__ = ["ApiProvider", "Provider", "Record", "Refused", "StaticProvider", "locator", "scene"]
+__all__ = [
+    "ApiProvider",
+    "Provider",
+    "Record",
+    "Refused",
+    "StaticProvider",
+    "locator",
+    "scene",
+    "surroundings",
+]
 
 
 class _Provider(Settings):

@@ -48,15 +48,23 @@ class Step:
     second: str
     images: tuple[int, int]
     windows: int
-    step_db: float
+    """Windows that show enough ground in both; below ``WINDOWS`` nothing is said of a step."""
+    step_db: float | None
     """Median over windows of second less first."""
-    p: float
+    p: float | None
     """Of no step: Wilcoxon's signed-rank test over windows."""
 
     @property
-    def matters(self) -> bool:
-        """True where a step is there and is not small."""
+    def matters(self) -> bool | None:
+        """True where a step is there and is not small; None where nothing is said of it."""
+        if self.step_db is None or self.p is None:
+            return None
         return abs(self.step_db) >= LEAST_DB and self.p < SURE
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """As it stands in records."""
+        return asdict(self) | {"images": list(self.images), "matters": self.matters}
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,8 @@ class StepTask:
     windows: tuple[tuple[int, GeoBox], ...]
 
 
-def report(found: Scenes, place: BaseGeometry, client: Client, path: Path) -> list[Step]:
-    """Steps of a season's images over ``place`` (WGS 84), written to ``path`` too.
+def report(found: Scenes, place: BaseGeometry, client: Client, path: Path | None = None) -> list[Step]:
+    """Steps of a season's images over ``place`` (WGS 84), written to ``path`` too if that is given.
 
     Nothing is read where every orbit has one platform and processor. Raises PhusaError where a look fails
     by an error of ours.
@@ -80,7 +88,8 @@ def report(found: Scenes, place: BaseGeometry, client: Client, path: Path) -> li
             raise PhusaError(f"the look at {outcome.task.scene.id} failed: {outcome.error}")
         seen[outcome.task.scene.orbit or ""].append((outcome.task.scene, outcome.result))
     steps = [step for orbit in sorted(seen) for step in compare(orbit, seen[orbit])]
-    write_aside(path, json_text([asdict(s) | {"matters": s.matters} for s in steps]))
+    if path:
+        write_aside(path, json_text([step.told for step in steps]))
     return steps
 
 
@@ -95,12 +104,10 @@ def _tasks(found: Scenes, place: BaseGeometry) -> list[StepTask]:
         makers[scene.orbit].add(maker(scene))
     mixed = [s for s in found.of(RADAR) if len(makers[s.orbit]) > 1]
     windows = [(k, w, lonlat_box(w)) for k, w in enumerate(sample_windows(place))] if mixed else []
-    tasks = []
-    for scene in sorted(mixed, key=lambda s: s.id):
-        own = tuple((k, w) for k, w, outline in windows if scene.geometry.intersects(outline))
-        if own:
-            tasks.append(StepTask(scene, own))
-    return tasks
+    return [
+        StepTask(s, tuple((k, w) for k, w, outline in windows if s.geometry.intersects(outline)))
+        for s in sorted(mixed, key=lambda s: s.id)
+    ]
 
 
 def look(task: StepTask) -> dict[tuple[str, int], NDArray[np.float32]]:
@@ -108,7 +115,7 @@ def look(task: StepTask) -> dict[tuple[str, int], NDArray[np.float32]]:
     scene, found = task.scene, {}
     nodata = -32768.0 if scene.nodata is None else scene.nodata
     for band in SENSORS[RADAR].bands:
-        if band not in scene.urls:
+        if band not in scene.urls or not task.windows:
             continue
         try:
             parts = reads.windows(scene, band, [w for _, w in task.windows], SENSORS[RADAR], nodata)
@@ -124,25 +131,30 @@ def look(task: StepTask) -> dict[tuple[str, int], NDArray[np.float32]]:
 def compare(
     orbit: str, seen: Sequence[tuple[Scene, Mapping[tuple[str, int], NDArray[np.float32]]]]
 ) -> list[Step]:
-    """Steps between the makers of one orbit's images, by band; none where too little is seen of both."""
+    """Steps between the makers of one orbit's images, by band."""
     makers = sorted({maker(scene) for scene, _ in seen})
-    keys = sorted({key for _, windows in seen for key in windows})
+    windows = sorted({k for _, found in seen for _, k in found})
+    offered = {b for s, found in seen for b in (*s.urls, *(band for band, _ in found))}
+    bands = [b for b in SENSORS[RADAR].bands if b in offered]
     steps = []
     for first, second in combinations(makers, 2):
-        for band in sorted({band for band, _ in keys}):
+        for band in bands:
             sides = [[w for s, w in seen if maker(s) == name] for name in (first, second)]
             moved = [
-                _moved([[w[key] for w in side if key in w] for side in sides])
-                for key in keys
-                if key[0] == band
+                _moved([[w[band, k] for w in side if (band, k) in w] for side in sides]) for k in windows
             ]
             known = np.array([m for m in moved if m is not None])
-            if len(known) >= WINDOWS:
-                p = 1.0 if not known.any() else float(wilcoxon(known).pvalue)
-                images = len(sides[0]), len(sides[1])
-                middle = round(float(np.median(known)), 3)
-                steps.append(Step(orbit, band, first, second, images, len(known), middle, round(p, 5)))
+            images = len(sides[0]), len(sides[1])
+            steps.append(Step(orbit, band, first, second, images, len(known), *_judged(known)))
     return steps
+
+
+def _judged(known: NDArray[np.float64]) -> tuple[float | None, float | None]:
+    """Step in decibels and p, from the step of each window; None where they are too few."""
+    if len(known) < WINDOWS:
+        return None, None
+    p = float(wilcoxon(known).pvalue) if known.any() else 1.0
+    return round(float(np.median(known)), 3), round(p, 5)
 
 
 def _moved(sides: Sequence[Sequence[NDArray[np.float32]]]) -> float | None:

@@ -164,21 +164,38 @@ def _touched(window: tuple[int, int, int, int], tile: tuple[int, int]) -> list[t
     return [(row, column) for row in rows for column in columns]
 
 
-def open_raster(url: str, access: Access | None = None) -> Raster:
-    """Open a GeoTIFF or a JPEG 2000 file, told by its first bytes and never by its name.
+def open_raster(url: str, access: Access | None = None, fresh: bool = False) -> Raster:
+    """Open a GeoTIFF or a JPEG 2000 file, told by its first bytes and never by its name; ``fresh``: ask its
+    server even where its head is known.
 
     Raises Fault where it cannot be had, is of another kind, or claims sizes that no image has.
     """
     remote = url.startswith(("http://", "https://", "s3://"))
-    source = RemoteFile(url, access or Access()) if remote else LocalFile(url)
+    source = RemoteFile(url, access or Access(), fresh) if remote else LocalFile(url)
     try:
-        facts = (
-            FACTS.get((url, source.mark), lambda: read_facts(source)) if source.mark else read_facts(source)
-        )
-        return Raster(url, source, facts)
+        if fresh:
+            FACTS.drop((url, source.mark))
+        return Raster(url, source, _known(url, source) if source.mark else read_facts(source))
     except BaseException:
         source.close()
         raise
+
+
+def _known(url: str, source: LocalFile | RemoteFile) -> Facts:
+    """Facts that are read once a version of a file. GDAL wants the headers themselves in every copy."""
+    made = False
+
+    def make() -> Facts:
+        nonlocal made
+        facts, made = read_facts(source), True
+        if isinstance(source, RemoteFile):
+            source.keep_head()
+        return facts
+
+    facts = FACTS.get((url, source.mark), make)
+    if not made and isinstance(source, RemoteFile) and not source.adopt_head():
+        make()
+    return facts
 
 
 @contextmanager

@@ -27,12 +27,12 @@ from features.bands import OPTICAL
 from pipeline import integrity
 from pipeline.facts import Facts, cause
 from pipeline.grid import cut_at_180
-from pipeline.ledger import entry
+from pipeline.ledger import Reason, State, entry
 from pipeline.placement import Patch
 from pipeline.raster import Raster, open_raster
 from pipeline.remote import Access, Fault
 from pipeline.scenes import Scene
-from pipeline.sensors import SCL, Sensor
+from pipeline.sensors import CLOUD, SCL, Sensor
 from pipeline.stack import Loss, Stack
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class Reader:
     where: str
 
     def note(
-        self, scene: Scene, band: str, state: str, reason: str = "", detail: str = "", share: float = 0.0
+        self, scene: Scene, band: str, state: State, reason: Reason = "", detail: str = "", share: float = 0.0
     ) -> None:
         """A line of the ledger: how far a band came, why no further, and the share of the window it gave."""
         self.stack.ledger.append(entry(scene, self.where, band, state, reason, detail, share))
@@ -91,30 +91,38 @@ class Reader:
         for band in bands:
             log.warning("lost %s %s at %s: %s: %s", scene.id, band, self.where, fault.cause, fault)
             self.stack.losses.append(Loss(scene.id, band, self.where, str(fault), fault.cause))
-            state = "catalogued" if fault.cause == "missing asset" else "found"
+            state: State = "catalogued" if fault.cause == "missing asset" else "found"
             self.note(scene, band, state, fault.cause, str(fault))
         self.stack.lost |= _covered(scene, self.stack.geobox)
 
     def read(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, NDArray[Any] | None]]:
         """Each job with its pixels, (y, x), ``nodata`` where the scene has none; None where lost."""
         for job, patch in self.patches(jobs):
-            yield job, None if patch is None else patch.onto(_blank(job))
+            yield job, None if patch is None else patch.onto(blank(job))
 
     def patches(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Patch | None]]:
         """Each job with its pixels as they lie on its grid; None where lost."""
-        for job, ready in _ahead(jobs):
+        for job, found in attempts(jobs):
             self.stack.reads += 1
-            try:
-                yield job, _pixels(job, ready)
-            except Fault as fault:
-                if elsewhere := _elsewhere(job):
-                    yield elsewhere
-                    continue
+            if isinstance(found, Patch):
+                yield job, found
+            elif elsewhere := _elsewhere(job):
+                yield elsewhere
+            else:
                 place = job.scene.urls.get(job.band, "")
                 self.lose(
-                    job.scene, [job.band], Fault(fault.cause, f"{place}: {fault}" if place else str(fault))
+                    job.scene, [job.band], Fault(found.cause, f"{place}: {found}" if place else str(found))
                 )
                 yield job, None
+
+
+def attempts(jobs: Iterable[Job]) -> Iterator[tuple[Job, Patch | Fault]]:
+    """Each job, in order, with its pixels or what took them; no copy of the scene is tried."""
+    for job, ready in _ahead(jobs):
+        try:
+            yield job, _pixels(job, ready)
+        except Fault as fault:
+            yield job, fault
 
 
 def windows(
@@ -128,14 +136,29 @@ def windows(
     for source in (None, *scene.alternates):
         job = Job(scene, band, geoboxes[0], sensor, nodata, source)
         try:
-            raster = _prepare(job)
-            try:
-                return [(job.actual, _one(raster, geobox, sensor.dtype, nodata)) for geobox in geoboxes]
-            finally:
-                raster.close()
-        except (OSError, ValueError, RasterioError) as error:
-            faults.append(_fault(error))
+            return [(job.actual, pixels) for pixels in _windows(job, geoboxes)]
+        except Fault as fault:
+            faults.append(fault)
     raise faults[0]
+
+
+def _windows(job: Job, geoboxes: Sequence[GeoBox], fresh: bool = False) -> list[NDArray[Any]]:
+    try:
+        raster = _prepare(job, fresh)
+        try:
+            return [_one(raster, geobox, job.sensor.dtype, job.nodata) for geobox in geoboxes]
+        finally:
+            raster.close()
+    except (OSError, ValueError, RasterioError) as error:
+        fault = _fault(error)
+        if fresh or not _may_be_new(job, fault):
+            raise fault from None
+    return _windows(job, geoboxes, fresh=True)
+
+
+def _may_be_new(job: Job, fault: Fault) -> bool:
+    """Whether a second look may find another file, or other bytes: one was replaced, or came spoiled."""
+    return job.remote and fault.cause in ("unreadable", "checksum", "truncated")
 
 
 def _one(raster: Raster, geobox: GeoBox, dtype: str, nodata: float) -> NDArray[Any]:
@@ -152,7 +175,8 @@ def _covered(scene: Scene, geobox: GeoBox) -> NDArray[np.bool_]:
     return np.asarray(geometry_mask([outline.geom], shape, affine, all_touched=True, invert=True), np.bool_)
 
 
-def _blank(job: Job) -> NDArray[Any]:
+def blank(job: Job) -> NDArray[Any]:
+    """The grid of a job, (y, x), with nothing on it."""
     return np.full(job.geobox.shape.yx, job.nodata, job.sensor.dtype)
 
 
@@ -191,21 +215,24 @@ def _flights(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(FLIGHTS, thread_name_prefix="phusa-read")
 
 
-def _prepare(job: Job) -> Raster:
-    """The job's file, open, found to be what its record says, its bytes brought. Raises Fault."""
+def _prepare(job: Job, fresh: bool = False) -> Raster:
+    """The job's file, open, found to be what its record says, its bytes brought; ``fresh``: nothing that is
+    known of it counts. Raises Fault."""
     scene = job.actual
     if job.band not in scene.urls:
         raise Fault("missing asset", "the record has no such asset")
     try:
-        raster = open_raster(scene.urls[job.band], Access(scene.sign, scene.s3_endpoint, scene.connections))
+        access = Access(scene.sign, scene.s3_endpoint, scene.connections)
+        raster = open_raster(scene.urls[job.band], access, fresh)
     except (OSError, ValueError, RasterioError) as error:
         raise _fault(error) from None
+    stated = next(((size, checksum) for band, size, checksum in scene.files if band == job.band), (0, ""))
     try:
-        for band, size, checksum in scene.files:
-            if band == job.band:
-                integrity.check(raster.source, raster.url, size, checksum)
+        integrity.check(raster.source, raster.url, *stated)
         raster.resampling = _check(raster.facts, job)
         raster.bring(job.geobox, raster.resampling)
+        if raster.source.whole:  # now its digest costs no more bytes
+            integrity.check(raster.source, raster.url, *stated)
     except BaseException as error:
         raster.close()
         raise _fault(error) from None
@@ -216,15 +243,15 @@ def _pixels(job: Job, ready: Future[Raster] | None) -> Patch:
     try:
         return _decoded(job, ready.result() if ready else _prepare(job))
     except Fault as fault:
-        if ready is None or fault.cause not in ("unreadable", "checksum"):
+        if not _may_be_new(job, fault):
             raise
-    return _decoded(job, _prepare(job))  # what came may have been spoiled on its way
+    return _decoded(job, _prepare(job, fresh=True))
 
 
 def _decoded(job: Job, raster: Raster) -> Patch:
     kind = job.sensor.dtype
     try:
-        patch = raster.patch(job.geobox, kind, job.nodata, raster.resampling, job.band == SCL)
+        patch = raster.patch(job.geobox, kind, job.nodata, raster.resampling, job.band in (SCL, CLOUD))
         return patch or Patch(np.zeros((0, 0), kind), (slice(0, 0), slice(0, 0)))
     except (OSError, ValueError, RasterioError) as error:
         raise _fault(error) from None

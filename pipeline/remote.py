@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 from urllib.parse import quote, urljoin, urlsplit
 
 import planetary_computer
@@ -29,6 +30,7 @@ import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, TimeoutError
 
 from pipeline import stages
+from pipeline.tiles import Shelf
 
 #: Tries of one range, the wait before the second (it doubles), and the longest wait obeyed.
 ATTEMPTS, WAIT_S, LONGEST_WAIT_S = 5, 0.5, 60.0
@@ -44,13 +46,19 @@ MAX_REDIRECTS = 3
 MAX_WHOLE = 64 << 20
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 
+#: Kinds of fault that take a read.
+Cause = Literal[
+    "missing asset", "checksum", "HTTP status", "signature", "timeout", "connection", "truncated", "redirect",
+    "no ranges", "unreadable", "wrong grid", "budget", "radiometric guard",
+]  # fmt: skip
+
 
 class Fault(OSError):
     """A file or a part of it could not be had; ``cause`` is the kind that the ledger counts."""
 
-    def __init__(self, cause: str, text: str) -> None:
+    def __init__(self, cause: Cause, text: str) -> None:
         super().__init__(text)
-        self.cause = cause
+        self.cause: Cause = cause
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,37 @@ class Answer:
     mark: str = ""
 
 
+@dataclass(frozen=True)
+class Head:
+    """What had to be fetched of one version of a file to know where its pixels lie."""
+
+    size: int
+    mark: str
+    parts: tuple[tuple[int, bytes], ...]
+    """(start, content)."""
+    known_at: float
+    """On the monotonic clock."""
+
+    @property
+    def weight(self) -> int:
+        """Bytes that it holds."""
+        return 200 + sum(len(content) for _, content in self.parts)
+
+
+#: Heads of files with a mark, of one process, and for how long they are taken without asking: blocks come
+#: back to the same files. A file that was replaced meanwhile answers the next range with another mark.
+HEADS: Shelf[Head] = Shelf(64 << 20, lambda head: head.weight)
+HEAD_S, MAX_HEAD = 600.0, 1 << 20
+
+
 @dataclass
 class RemoteFile:
     """The parts of one file that were fetched, in a sparse file at ``path`` of the file's own size."""
 
     url: str
     access: Access
+    fresh: bool = False
+    """Ask the server even where the file's head is known."""
     size: int = 0
     mark: str = ""
     """The server's ETag, else the time of the last change: every later range must come with the same."""
@@ -84,11 +117,44 @@ class RemoteFile:
 
     def __post_init__(self) -> None:
         self._fd = os.memfd_create("phusa")
+        head = None if self.fresh else HEADS.peek(self.url)
+        self.resumed = head is not None and time.monotonic() - head.known_at < HEAD_S
         try:
-            self._get(0, HEAD)
+            if head and self.resumed:
+                self.size, self.mark = head.size, head.mark
+                os.ftruncate(self._fd, self.size)
+                self.adopt_head()
+            else:
+                self._get(0, HEAD)
         except BaseException:
             self.close()
             raise
+
+    def adopt_head(self) -> bool:
+        """Take over what an earlier reader of this version kept; False where nobody did."""
+        head = HEADS.peek(self.url)
+        if head is None or (head.size, head.mark) != (self.size, self.mark):
+            return False
+        for start, content in head.parts:
+            self._put(start, content)
+        return True
+
+    def keep_head(self) -> None:
+        """Let later readers of the same version begin with all that is here now."""
+        parts = tuple((a, os.pread(self._fd, b - a, a)) for a, b in self._have)
+        head = Head(self.size, self.mark, parts, time.monotonic())
+        if self.mark and not self.resumed and head.weight <= MAX_HEAD:
+            HEADS.put(self.url, head)
+
+    @property
+    def whole(self) -> bool:
+        """True where every byte is here."""
+        at = 0
+        for start, stop in sorted(self._have):
+            if start > at:
+                return False
+            at = max(at, stop)
+        return at >= self.size
 
     @property
     def path(self) -> str:
@@ -116,18 +182,26 @@ class RemoteFile:
         return bool(wanted)
 
     def _get(self, start: int, stop: int) -> None:
-        answer = get(self.url, start, stop, self.access, self.mark)
+        try:
+            answer = get(self.url, start, stop, self.access, self.mark)
+        except Fault:
+            HEADS.drop(self.url)  # it may have been replaced by one without such a range
+            raise
         if not self.size:
             self.size, self.mark = answer.size, answer.mark
             os.ftruncate(self._fd, self.size)
         elif (answer.size, answer.mark) != (self.size, self.mark):
+            HEADS.drop(self.url)
             raise Fault(
                 "checksum",
                 f"it was replaced while it was read: size {self.size} and mark {self.mark!a:.60} became "
                 f"{answer.size} and {answer.mark!a:.60}",
             )
-        os.pwrite(self._fd, answer.body, start)
-        self._have.append((start, start + len(answer.body)))
+        self._put(start, answer.body)
+
+    def _put(self, start: int, content: bytes) -> None:
+        os.pwrite(self._fd, content, start)
+        self._have.append((start, start + len(content)))
 
 
 def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -175,7 +249,7 @@ def get(url: str, start: int, stop: int, access: Access, mark: str = "") -> Answ
 class _Again(Fault):
     """A fault that may pass; ``after`` is the least wait in seconds."""
 
-    def __init__(self, cause: str, text: str, after: float = 0.0) -> None:
+    def __init__(self, cause: Cause, text: str, after: float = 0.0) -> None:
         super().__init__(cause, text)
         self.after = after
 

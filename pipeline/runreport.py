@@ -37,6 +37,7 @@ _ENDS = {
     "": ("đang chạy hoặc bị tắt đột ngột", "still going on, or killed"),
 }
 _STAGES = {
+    "ready": ("chuẩn bị: biên dịch, nạp mô hình", "get ready: compile, load models"),
     "load": ("đọc ảnh", "load images"),
     "compute": ("đặc trưng và mô hình", "features and models"),
     "store": ("ghi khối", "store blocks"),
@@ -100,7 +101,7 @@ def _stages(told: Sequence[Told]) -> list[dict[str, Any]]:
             stages = event["stages"]
             parts = {name: pair for name, pair in stages.items() if name in sums}
             if "total" in stages:
-                known = [stages.get(n, (0.0, 0.0)) for n in ("load", "store")]
+                known = [stages.get(n, (0.0, 0.0)) for n in ("ready", "load", "store")]
                 parts["compute"] = [stages["total"][k] - sum(v[k] for v in known) for k in (0, 1)]
             for name, (wall, cpu) in parts.items():
                 sums[name][0] += wall

@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import shapely
 from pydantic import TypeAdapter, ValidationError
 from shapely.geometry.base import BaseGeometry
 
-from features.bands import RADAR
+from features.bands import OPTICAL, RADAR
 from pipeline import frozen
 from pipeline.errors import InputError
 from pipeline.files import aside, json_text, write_aside
@@ -25,7 +25,7 @@ from pipeline.sensors import SENSORS
 
 FORMAT = "phusa-scenes-1"
 #: Why scenes are refused whose pixels do not bear out their record.
-GUARD = "radiometric guard"
+GUARD: Final = "radiometric guard"
 #: What may have to be added to the delivered numbers of Sentinel-2.
 OFFSETS = (0, -1000)
 
@@ -72,6 +72,8 @@ class Scene:
     """Version of what made a Sentinel-1 image, where the record tells it."""
     refused: str = ""
     """What its pixels say against its offset: then it is not used, and what is needed of it is lost."""
+    unjudged: str = ""
+    """Why its pixels could not be asked about its offset, "" where they were, or where nobody looked."""
 
     @cached_property
     def geometry(self) -> BaseGeometry:
@@ -161,11 +163,24 @@ class Scenes:
         return tuple(scene for scene in self.kept if shapely.intersects(place, scene.geometry))
 
     @property
+    def in_buckets(self) -> bool:
+        """Whether a file of any lies in an S3 bucket, which may ask for keys."""
+        scenes = (s for scene in self.kept for s in (scene, *scene.alternates))
+        return any(address.startswith("s3://") for s in scenes for _, address in s.assets)
+
+    @property
     def reasons(self) -> dict[str, int]:
         """How many records were dropped for each kind of reason (the text before the colon)."""
         counts = Counter(d.reason.partition(":")[0] for d in self.dropped)
         counts.update(GUARD for scene in self.kept if scene.refused)
         return dict(sorted(counts.items()))
+
+    @property
+    def guarded(self) -> dict[str, int]:
+        """Optical scenes whose offset the guard found sound, found wrong, and could not judge."""
+        mine = self.of(OPTICAL)
+        refused, unjudged = sum(bool(s.refused) for s in mine), sum(bool(s.unjudged) for s in mine)
+        return {"sound": len(mine) - refused - unjudged, "refused": refused, "not judged": unjudged}
 
     @property
     def digest(self) -> str:

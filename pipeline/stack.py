@@ -16,6 +16,7 @@ import features
 from features.bands import sensor_of
 from features.spec import FeatureSpec
 from pipeline.ledger import Entry
+from pipeline.remote import Cause
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Loss:
     band: str
     where: str
     reason: str
-    cause: str = "unreadable"
+    cause: Cause = "unreadable"
     """The kind of fault, as the ledger counts it."""
 
 

@@ -69,7 +69,8 @@ class _Handler(logging.Handler):
 
 def _level(event: Event) -> str:
     stopped = event["event"] == "end" and event.get("state") != "done"
-    return "error" if event["event"] == "failed" else "warning" if stopped else "info"
+    alone = event["event"] == "workers" and not event["workers"]
+    return "error" if event["event"] == "failed" else "warning" if stopped or alone else "info"
 
 
 class Meters:
@@ -80,6 +81,9 @@ class Meters:
         self._labels = {"region": region, "season": season}
         self._blocks = self._gauge("phusa_blocks", "Blocks that the run has to map.")
         self._done = self._counter("phusa_blocks_mapped", "Blocks mapped.")
+        self._workers = self._gauge(
+            "phusa_workers", "Worker processes: those of the start, 0 while the run waits for some."
+        )
         self._failed = self._counter("phusa_failures", "Blocks and products that failed by an error of ours.")
         self._products = self._counter("phusa_products_stored", "Products stored.")
         self._reads = self._counter("phusa_reads", "Reads of images, lost ones among them.")
@@ -107,6 +111,9 @@ class Meters:
             case "start":
                 self._blocks.labels(**labels).set(event["blocks"])
                 self._running.labels(**labels).set(1)
+                self._workers.labels(**labels).set(event["workers"])
+            case "workers":
+                self._workers.labels(**labels).set(event["workers"])
             case "block":
                 self._block(event)
             case "tile":

@@ -104,6 +104,21 @@ class Shelf(Generic[Value]):
             self._values.clear()
             self.held = 0
 
+    def peek(self, key: Hashable) -> Value | None:
+        """The value of ``key`` if it is there."""
+        return self._values.get(key)
+
+    def drop(self, key: Hashable) -> None:
+        """Forget one value."""
+        with self._lock:
+            if key in self._values:
+                self.held -= self.weigh(self._values.pop(key))
+
+    def put(self, key: Hashable, value: Value) -> None:
+        """Keep ``value`` in the place of what was there."""
+        self.drop(key)
+        self._keep(key, value)
+
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """The value of ``key``; of threads that want it at once, one makes it. Failures are not kept."""
         with self._lock:

@@ -20,10 +20,14 @@ def number() -> str:
 
 @cache
 def digest() -> str:
-    """SHA-256 over the program's own source files, names and contents; the same wherever it is installed."""
+    """SHA-256 over the program's own source files, names and contents; the same wherever it is installed.
+
+    What comes with it as files (``shipped``) lies elsewhere in a checkout, and is not among them.
+    """
     root = Path(__file__).resolve().parents[1]
     found = hashlib.sha256()
-    for path in sorted(p for name in PACKAGES for p in (root / name).rglob("*.py")):
+    code = (p for name in PACKAGES for p in (root / name).rglob("*.py"))
+    for path in sorted(p for p in code if "configs" not in p.relative_to(root).parts):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         found.update(f"{path.relative_to(root).as_posix()} {content}\n".encode())
     return found.hexdigest()

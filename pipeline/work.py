@@ -1,9 +1,9 @@
-"""How much there is to do in a block, told from its scenes' records alone: nothing is read."""
+"""How much there is to do in a block, told from its scenes' records and the region's own mask: no image is read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -11,7 +11,7 @@ from shapely.geometry.base import BaseGeometry
 from features.bands import BANDS, DEM, OPTICAL, RADAR
 from features.spec import FeatureSpec
 from pipeline.grid import lonlat_box
-from pipeline.mapping import BlockTask
+from pipeline.mapping import TILE_PX, BlockTask, ground_of, window
 from pipeline.scenes import Scene
 from pipeline.sensors import SENSORS
 from pipeline.strips import STRIP_PIXELS
@@ -20,6 +20,8 @@ from pipeline.strips import STRIP_PIXELS
 _FINE = {"blue", "green", "red", "nir"}
 #: Bytes of one number as it is delivered.
 _NUMBER = {OPTICAL: 2, RADAR: 4, DEM: 4}
+#: Of the mask, every so-many-th pixel is looked at.
+_STEP = 4
 #: What a process holds besides a block: the interpreter, libraries, compiled kernels.
 PROCESS_BYTES = 600e6
 
@@ -71,7 +73,9 @@ def of_block(task: BlockTask, specs: Sequence[FeatureSpec], layers: int) -> Work
     outline = lonlat_box(task.geobox)
     px = task.geobox.shape.x * task.geobox.shape.y
     metres = abs(task.geobox.affine.a)
-    ground = task.area.area / metres**2
+    ground, read = _ground(task)
+    if not ground:
+        return Work(1, out_mpx=layers * px / 1e6)
     reads = raw = remote = stack = 0.0
     for sensor, bands in bands_by_sensor(specs).items():
         mine = [s for s in task.scenes if s.sensor == sensor]
@@ -82,11 +86,22 @@ def of_block(task: BlockTask, specs: Sequence[FeatureSpec], layers: int) -> Work
         for scene in mine:
             share = _share(scene, outline)
             reads += len(files)
-            mine_mb = share * px * number / 1e6
+            mine_mb = share * read * number / 1e6
             raw += mine_mb
             remote += mine_mb if any("://" in address for _, address in scene.assets) else 0.0
             stack += share * ground * (1 if SENSORS[sensor].timeless else len(bands)) / 1e6
     return Work(1, reads, raw, remote, stack, layers * px / 1e6)
+
+
+def _ground(task: BlockTask) -> tuple[float, float]:
+    """Pixels that are mapped, and those of the part of the block that is read for them."""
+    if task.mask is None:
+        px = task.geobox.shape.x * task.geobox.shape.y
+        return task.area.area / task.geobox.affine.a**2, px
+    coarse = replace(task, geobox=task.geobox.zoom_out(_STEP))
+    ground = ground_of(coarse)
+    part = ground[window(ground, TILE_PX // _STEP)]
+    return float(ground.sum() * _STEP**2), float(part.size * _STEP**2)
 
 
 def _files(sensor: str, bands: Sequence[str]) -> list[float]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+import dask
+from dask.utils import parse_timedelta
 from distributed import Client
 from pydantic import ValidationError
 
@@ -65,10 +67,29 @@ _bundle = click.option(
     "--bundle", "bundles", type=_PATH, multiple=True,
     help="Trained model folder, once a target; those that `train` left in the store if absent.",
 )  # fmt: skip
-_scheduler = click.option(
-    "--scheduler", default="threads", show_default=True,
-    help="threads, processes, or tcp://host:port of a Dask scheduler.",
-)  # fmt: skip
+
+
+def _wait(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    """Set for the command alone."""
+    if value is not None:
+        try:
+            parse_timedelta(value)
+        except (ValueError, KeyError):
+            raise click.BadParameter(f"{value!r}; expected a time as 90s, 10m or 24h") from None
+        context.with_resource(dask.config.set({runner.WAIT: value}))
+
+
+def _scheduler(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where a command's tasks run."""
+    where = click.option(
+        "--scheduler", default="threads", show_default=True,
+        help="threads, processes, or tcp://host:port of a Dask scheduler.",
+    )  # fmt: skip
+    wait = click.option(
+        "--wait-for-workers", expose_value=False, callback=_wait, metavar="TIME",
+        help=f"How long a Dask scheduler without any worker is waited for, as 90s or 24h.  [default: {runner.USUAL_WAIT}]",
+    )  # fmt: skip
+    return where(wait(function))
 
 
 @click.group(
@@ -215,7 +236,7 @@ def features(config: Path, season: str, out: Path, scenes: Path | None, schedule
     settings = Config.read(config)
     when = settings.season(season)
     found = _scene_list(settings, when, scenes, [settings.features])
-    with runner.cluster(scheduler) as client, shell.progress("features") as show:
+    with runner.cluster(scheduler, found.in_buckets) as client, shell.progress("features") as show:
         made = featurefiles.write(settings, when, found, out, client, show)
     return {
         "season": season,
@@ -244,7 +265,7 @@ def map_(
     with open_configured(settings) as store:
         models = learning.bundles_for(settings, bundles, _work(settings))
         found = _scene_list(settings, when, scenes, [m.spec for m in models])
-        with runner.cluster(scheduler) as client:
+        with runner.cluster(scheduler, found.in_buckets) as client:
             report = _mapped(settings, when, found, models, store, client, limits)
     return _map_result(settings, season, report)
 
@@ -362,7 +383,7 @@ def _run(
         models = learning.bundles_for(settings, bundles, _work(settings)) if bundles else []
         specs = [m.spec for m in models] or [settings.features]
         found = _scene_list(settings, when, scenes, specs)
-        with runner.cluster(scheduler) as client:
+        with runner.cluster(scheduler, found.in_buckets) as client:
             scores: dict[str, Any] = {}
             if not models:
                 models, table, _ = learning.train_all(settings, client, _work(settings))

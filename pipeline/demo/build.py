@@ -19,8 +19,8 @@ from pipeline.demo import world as w
 from pipeline.demo.settings import Simulation
 from pipeline.errors import InputError
 from pipeline.files import write_aside
+from pipeline.shipped import CONFIGS
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 #: The region config of the demonstration; its paths lead into ``HOME``.
 REGION = CONFIGS / "regions" / "demo.yaml"
 HOME = "../../data/demo/"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from models.settings import Settings
+from pipeline.shipped import CONFIGS
 
-FILE = Path(__file__).resolve().parents[2] / "configs" / "demo.yaml"
+FILE = CONFIGS / "demo.yaml"
 
 
 class Simulation(Settings):

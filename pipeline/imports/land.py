@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from pipeline.boundaries import ARCHIPELAGOS
+from pipeline.shipped import CONFIGS
 
-FILE = Path(__file__).resolve().parents[2] / "configs" / "boundaries" / "land.geojson"
+FILE = CONFIGS / "boundaries" / "land.geojson"
 #: The outline is drawn to about 400 m, and mud flats grow: nearer than this to it is land.
 NEAR_KM = 3.0
 _KM_A_DEGREE = 111.2

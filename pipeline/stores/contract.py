@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -83,6 +83,10 @@ def official_on(events: Iterable[Event], moment: dt.datetime) -> dict[str, str]:
     return found
 
 
+def unfenced() -> None:
+    """Nobody else may publish."""
+
+
 class Store(Protocol):
     """Products of one region by (season, tile, target). Readers see published products only."""
 
@@ -101,9 +105,11 @@ class Store(Protocol):
         records: Sequence[Record],
         areas: pd.DataFrame | None = None,
         documents: Mapping[str, str] | None = None,
+        fence: Callable[[], None] = unfenced,
     ) -> Release:
         """Make ``records``, their ``areas`` by unit and ``documents`` (name -> text) the published content of
         ``season``: all, or none. Where a review is needed and is not there yet, they become its candidate.
+        ``fence`` is called when all is ready and nothing is visible yet; what it raises leaves it so.
 
         What was damaged of a season that is published already is made good.
         """

@@ -21,7 +21,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +35,7 @@ from pipeline.files import json_text, sha256, write_aside
 from pipeline.product import Product, ProductId
 from pipeline.season import Season, slug
 from pipeline.stores.bucket import Bucket
-from pipeline.stores.contract import Event, Record, Release, release_id
+from pipeline.stores.contract import Event, Record, Release, release_id, unfenced
 from pipeline.stores.folderjournal import PREPARE, FolderJournal, person
 from pipeline.stores.journal import Checkpoint, Entry, Standing, faults, replay
 from pipeline.stores.releasefolder import (
@@ -90,6 +90,7 @@ class FolderStore:
         records: Sequence[Record],
         areas: pd.DataFrame | None = None,
         documents: Mapping[str, str] | None = None,
+        fence: Callable[[], None] = unfenced,
     ) -> Release:
         with self._lock():
             self._settle()
@@ -101,6 +102,7 @@ class FolderStore:
                 build(
                     folder, self.region, season, records, areas, self._areas_before(season), documents or {}
                 )
+            fence()
             said = self._journal.standing(self.region, season.name, release)
             waits = self.review_needed and not self._reviewed(said)
             if waits and (said is None or said.state != "draft"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ from pipeline.product import Product, ProductId
 from pipeline.season import Season, slug
 from pipeline.stores import address, integrity, mending, mirrors, repairs, schema, wkb
 from pipeline.stores.bucket import Bucket
-from pipeline.stores.contract import Event, Record, Release, release_id
+from pipeline.stores.contract import Event, Record, Release, release_id, unfenced
 from pipeline.stores.journal import Checkpoint, Entry
 
 Pixels = Literal["in_database", "out_of_database"]
@@ -182,6 +182,7 @@ class PostgisStore:
         records: Sequence[Record],
         areas: pd.DataFrame | None = None,
         documents: Mapping[str, str] | None = None,
+        fence: Callable[[], None] = unfenced,
     ) -> Release:
         release = release_id(records, areas)
         if self.bucket:  # also what was made before the store had one
@@ -199,6 +200,7 @@ class PostgisStore:
             relisted = before == (state, reviewed) == ("official", reviewed) and self._unlisted(records)
             if relisted:
                 self.connection.execute("SELECT phusa.relist(%s)", (number,))
+            fence()
         changed = relisted or before is None or before[0] != state
         return Release(release, season.name, tuple(records), changed, state)
 

@@ -46,6 +46,7 @@ RELATIONS: dict[str, dict[str, str]] = {
     "sample_statistics": _ALL,
     "run": _ALL,
     "ledger": _ALL,
+    "radar_step": _ALL,
     "latest_official": _ALL,
     "latest_official_risk": _ALL,
     "exceedance_on_farmland": _ALL,

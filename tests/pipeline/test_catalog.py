@@ -254,3 +254,61 @@ def test_a_record_without_a_usable_date_is_dropped(demo: Demo, change: dict[str,
     found = search(demo)
     assert [d.id for d in found.dropped] == [json.loads(victim.read_text())["id"]]
     assert "datetime" in found.dropped[0].reason
+
+
+def test_a_footprint_that_lies_elsewhere_than_its_granule_is_told(demo: Demo) -> None:
+    """Latitude before longitude, or another place: such an image would be missing without a word."""
+    path = items(demo, "S2A_48PXS")[0]
+    item = json.loads(path.read_text())
+    item["geometry"] = json.loads(shapely.to_geojson(shapely.box(9, 50, 10, 51)))
+    path.write_text(json.dumps(item))
+    found = search(demo)
+    assert [d.id for d in found.dropped] == [item["id"]]
+    assert found.dropped[0].reason.startswith("wrong grid: its footprint [9.00, 50.00, 10.00, 51.00] lies")
+
+
+def test_a_list_of_items_is_a_catalogue(original_demo: Demo, tmp_path: Path) -> None:
+    """As a search answers, saved to a file."""
+    archive, features = original_demo.config.parent / "archive", []
+    for path in sorted(archive.glob("*/*.json")):
+        item = json.loads(path.read_text())
+        for asset in item["assets"].values():
+            asset["href"] = str(path.parent / asset["href"])
+        features.append(item)
+    saved = tmp_path / "found.json"
+    saved.write_text(json.dumps({"type": "FeatureCollection", "features": [*features, features[0], 3]}))
+    provider = StaticProvider(
+        kind="static", catalog=str(saved), convention="earth-search", roots=(str(archive),)
+    )
+    found = search(original_demo, with_provider(original_demo, provider))
+    assert found.digest == search(original_demo).digest
+    assert found.dropped == ()  # the same record twice is one record
+
+
+def test_a_catalogue_over_http_is_asked_again_where_it_is_busy(original_demo: Demo) -> None:
+    with faults.serve(original_demo.config.parent) as server:
+        server.planted["sentinel-2-l2a.json"] = ["status 503 0", "status 429 0"]
+        server.planted[".json"] = ["status 502 0"]
+        provider = StaticProvider(
+            kind="static", catalog=f"{server.address}/archive/catalog.json", convention="earth-search"
+        )
+        found = search(original_demo, with_provider(original_demo, provider))
+    assert found.digest == search(original_demo).digest
+    assert found.dropped == ()
+
+
+class Pages:
+    """A search whose pages are these lists of ids."""
+
+    def __init__(self, *pages: list[str]) -> None:
+        self.pages = pages
+
+    def pages_as_dicts(self) -> Any:
+        yield from ({"features": [{"id": name} for name in page]} for page in self.pages)
+
+
+def test_pages_that_run_in_a_circle_end() -> None:
+    whole = Pages(["a", "b"], ["b", "c"], ["d"])
+    assert [r["id"] for r in catalog._paged(whole)] == ["a", "b", "b", "c", "d"]  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="repeat"):
+        list(catalog._paged(Pages(["a", "b"], ["c"], ["a", "b"])))  # type: ignore[arg-type]

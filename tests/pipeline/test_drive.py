@@ -17,8 +17,8 @@ from models.bundle import ModelBundle
 from pipeline import blocks, catalog, driverlock, journal, learning, ledger, mapping, production, runner
 from pipeline.config import Config
 from pipeline.demo import Demo
-from pipeline.drive import Budget, MapReport
-from pipeline.driverlock import HeldError
+from pipeline.drive import Budget, Drive, MapReport
+from pipeline.driverlock import HeldError, LostError
 from pipeline.journal import Event
 from pipeline.order import along_curve, hilbert
 from pipeline.scenes import Scenes
@@ -261,6 +261,75 @@ def test_status_tells_of_a_living_run_and_a_second_driver_is_refused(land: Land)
     assert all(s["read_gb"] > 0 for s in seen)  # type: ignore[operator]
     assert "running" not in production.status(land.config, land.store("store"))[land.season.name]
     assert "since" in refused[0]
+
+
+def take_over(land: Land, name: str) -> Path:
+    """Another machine's driver holds the season's lock."""
+    lock = driverlock.lock_file(land.work(name), land.season)
+    other = {"token": "other", "host": "node7", "machine": "node7 boot", "since": "2025-05-01"}
+    lock.write_text(json.dumps(json.loads(lock.read_text()) | other))
+    return lock
+
+
+def test_a_driver_that_lost_its_lock_registers_and_publishes_nothing_more(
+    land: Land, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = land.work("store") / "runs" / f"{land.season.slug}.json"
+    seen: list[Event] = []
+
+    def sleep(event: Event) -> None:
+        seen.append(event)
+        if event["event"] == "tile":
+            take_over(land, "store")
+            state.write_text("the other driver's")
+
+    with pytest.raises(
+        LostError, match=r"held by process \d+ on node7, since 2025-05-01.*stores nothing more"
+    ):
+        land.map("store", listeners=[sleep])
+    lock = driverlock.lock_file(land.work("store"), land.season)
+    assert [e["event"] for e in seen[-2:]] == ["tile", "end"]
+    registered = [p for p in land.products("store") if p.endswith(".tif")]
+    assert len(registered) == 1
+    assert json.loads(lock.read_text())["token"] == "other"
+    assert state.read_text() == "the other driver's"
+
+    lock.unlink()
+    state.unlink()
+    assert land.map("store").failed == []
+    monkeypatch.setattr(production, "areas", lambda *_: take_over(land, "store") and None)
+    with pytest.raises(LostError):
+        production.publish(land.config, land.season, land.store("store"))
+    assert not (land.store("store").path / "catalog.json").exists()
+    assert land.store("store").history() == []
+    lock.unlink()
+    monkeypatch.undo()
+    assert production.publish(land.config, land.season, land.store("store")).state == "official"
+
+
+def test_a_run_without_workers_says_so(land: Land) -> None:
+    told: list[dict[str, object]] = []
+
+    def look(event: Event) -> None:
+        if event["event"] == "block":
+            told.append(production.status(land.config, land.store("store"))[land.season.name]["running"])
+
+    monkeypatched = Drive._block
+
+    def vanish(self: Drive, *arguments: object) -> None:
+        self._workers(0)
+        monkeypatched(self, *arguments)  # type: ignore[arg-type]
+        self._workers(2)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Drive, "_block", vanish)
+        land.map("store", listeners=[look], budget=Budget(gb=1e-9))
+    assert {t["waiting_for_workers"] for t in told} == {True}
+    assert {t["remaining_s"] for t in told} == {None}
+    last = journal.last(land.work("store"), land.season)
+    assert last is not None
+    assert not last.waiting
+    assert last.workers[0]["patience_s"] == 600
 
 
 def test_a_killed_drivers_lock_and_litter_do_not_stand_in_the_way(land: Land) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -129,3 +130,69 @@ def test_of_many_that_find_a_dead_lock_one_at_a_time_takes_it(tmp_path: Path) ->
         thread.join()
     assert most
     assert set(most) == {1}
+
+
+SLEEPER = """
+import sys, datetime as dt
+from pathlib import Path
+from pipeline import driverlock
+from pipeline.season import Season
+season = Season("2025-dry", dt.date(2024, 12, 1), dt.date(2025, 4, 30))
+driverlock._machine = lambda: "node7 boot pid"
+driverlock.BEAT_S = 0.02
+path = driverlock.lock_file(Path(sys.argv[1]), season)
+with driverlock.hold(Path(sys.argv[1]), season):
+    for _ in range(2):
+        print("check" if driverlock.held(path) else "lost", flush=True)
+        sys.stdin.readline()
+    try:
+        driverlock.check(path)
+    except driverlock.LostError as error:
+        print(error, flush=True)
+"""
+
+
+def test_a_driver_that_slept_finds_its_lock_taken_and_leaves_it_alone(tmp_path: Path) -> None:
+    """SIGSTOP on "another machine", until its silence is long enough; then it wakes up."""
+    asleep = subprocess.Popen([sys.executable, "-c", SLEEPER, str(tmp_path)], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True, bufsize=1)  # fmt: skip
+    assert asleep.stdin is not None
+    assert asleep.stdout is not None
+    assert asleep.stdout.readline() == "check\n"
+    asleep.send_signal(signal.SIGSTOP)
+    path = lock_file(tmp_path, SEASON)
+    with pytest.raises(HeldError, match="since"), hold(tmp_path, SEASON):
+        pass
+    old = time.time() - driverlock.STALE_S - 5
+    os.utime(path, (old, old))
+    with hold(tmp_path, SEASON):
+        os.utime(path, (old, old))
+        asleep.send_signal(signal.SIGCONT)
+        asleep.stdin.write("\n")
+        assert asleep.stdout.readline() == "lost\n"
+        time.sleep(0.2)  # several of its beats
+        assert path.stat().st_mtime == pytest.approx(old)  # we do not look alive by it
+        assert driverlock.held(path)
+        asleep.stdin.write("\n")
+        told = asleep.stdout.readline()
+        assert f"held by process {os.getpid()} on" in told
+        assert asleep.wait(20) == 0
+        assert driverlock.held(path)  # it took nothing away at its end
+    assert not path.exists()
+
+
+def test_who_wakes_up_while_its_lock_is_taken_keeps_it_or_knows(tmp_path: Path) -> None:
+    path = lock_file(tmp_path, SEASON)
+    with hold(tmp_path, SEASON):
+        mine = driverlock._read(path)
+        assert mine is not None
+        mark = driverlock._mark(path, mine.token)
+        mark.touch()  # somebody is about to take it
+        assert not driverlock.held(path)
+        mark.unlink()
+        assert driverlock.held(path)
+        driverlock._bury(path, mine)  # who found it silent, and looks again after the mark: it was touched
+        assert driverlock.held(path)
+        path.unlink()
+        with pytest.raises(driverlock.LostError, match="which is gone"):
+            driverlock.check(path)

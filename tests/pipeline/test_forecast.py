@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import shapely
 import yaml
+from affine import Affine
+from odc.geo.geobox import GeoBox
 from support import Phusa
 
+from features.spec import FeatureSpec
 from pipeline import catalog, forecast, journal
 from pipeline.config import Config
 from pipeline.demo import Demo
 from pipeline.forecast import PRIOR_FACTOR, Rates, core_seconds, learn, wall_seconds
 from pipeline.journal import Told
+from pipeline.mapping import BlockTask, MaskFile, ground_of
 from pipeline.plan import amounts
 from pipeline.prices import Prices
-from pipeline.work import Work, peak_bytes, total
+from pipeline.scenes import Scene
+from pipeline.work import Work, of_block, peak_bytes, total
 
+#: What a process takes to compile and load.
+READY_S = 2.0
 TRUE = Rates(load_read=0.01, load_mb=0.02, compute_block=0.3, compute_stack=0.1, compute_out=0.2, store_out=0.05,
-             encode_product=0.4, encode_mpx=0.3, startup=5.0, read_mb=0.5, disk_out=1.2, idle=1.4)  # fmt: skip
+             encode_product=0.4, encode_mpx=0.3, startup=3.0, ready=READY_S, read_mb=0.5, disk_out=1.2, idle=1.4)  # fmt: skip
 
 
-def run(blocks: int, seed: int, noise: float = 0.0, state: str = "done", slow: float = 1.0) -> Told:
-    """A journal of a machine whose rates are ``TRUE``."""
+def run(
+    blocks: int, seed: int, noise: float = 0.0, state: str = "done", slow: float = 1.0, cold: float = 0.0
+) -> Told:
+    """A journal of a machine whose rates are ``TRUE``; ``cold`` seconds more to compile, a process."""
     rng = np.random.default_rng(seed)
     events: list[dict[str, Any]] = []
     for k in range(blocks):
@@ -40,8 +51,10 @@ def run(blocks: int, seed: int, noise: float = 0.0, state: str = "done", slow: f
         compute = TRUE.compute_block + TRUE.compute_stack * stack + TRUE.compute_out * work.out_mpx
         store = TRUE.store_out * work.out_mpx
         off = slow * float(np.exp(rng.normal(0, noise)))
-        first = TRUE.startup if k < 2 else 0.0
-        cpu = {"load": load * off, "store": store * off, "total": (load + compute + store) * off + first}
+        first = TRUE.startup + TRUE.ready if k < 2 else 0.0
+        ready = READY_S + cold if k < 2 else 0.0
+        cpu = {"ready": ready, "load": load * off, "store": store * off,
+               "total": (load + compute + store) * off + first + (cold if k < 2 else 0.0)}  # fmt: skip
         events.append({
             "event": "block", "seconds": float(k + 1), "stages": {n: [v, v] for n, v in cpu.items()}, "work": asdict(work),
             "process": f"p{k % 2}", "brought": [0, 0], "local_bytes": TRUE.read_mb * work.raw_mb * 1e6,
@@ -61,7 +74,7 @@ def run(blocks: int, seed: int, noise: float = 0.0, state: str = "done", slow: f
         for v, e in zip(sizes, seconds, strict=True)
     ]
     made += Work(products=4, cog_mpx=float(sizes.sum()))
-    wall = slow * wall_seconds(TRUE, made, 2, 2)
+    wall = slow * wall_seconds(replace(TRUE, ready=READY_S + cold), made, 2, 2)
     return Told(
         Path(),
         {"seconds": 0.0, "threads": 2, "blocks": blocks},
@@ -73,7 +86,7 @@ def run(blocks: int, seed: int, noise: float = 0.0, state: str = "done", slow: f
 
 
 def test_the_rates_of_a_machine_are_found_again() -> None:
-    learnt = learn([run(30, 1), run(50, 2), run(40, 3)])
+    learnt = learn([run(30, 1, cold=25.0), run(50, 2), run(40, 3)])
     for name, value in asdict(TRUE).items():
         assert getattr(learnt.rates, name) == pytest.approx(value, rel=1e-3), name
     big = Work(500, 60000, 40000, 0, 9000, 8000, 60, 9000)
@@ -105,9 +118,19 @@ def test_limits_narrow_as_runs_are_recorded() -> None:
     assert widths[0] > widths[1] > widths[2] > widths[3] > 0
 
 
-def test_only_whole_runs_teach() -> None:
-    assert learn([run(20, 1, state="budget"), run(20, 2, state="failed"), run(2, 3)]).runs == 0
-    assert learn([run(20, 1, state="budget"), run(20, 2)]).runs == 1
+def test_a_machine_that_has_compiled_is_not_said_to_compile_again() -> None:
+    cold, warm = run(30, 1, cold=25.0), run(50, 2)
+    assert forecast.taken_of(cold).core_s > 50
+    said = learn([cold, warm, warm, warm]).forecast(forecast.taken_of(warm).work, 2, 2)
+    assert said.core_hours.low < forecast.taken_of(warm).core_s / 3600 < said.core_hours.high
+    rates = learn([cold, warm, warm, warm]).rates
+    assert rates.ready == pytest.approx(TRUE.ready)
+
+
+def test_runs_that_ended_in_good_order_teach() -> None:
+    """A season of many nights ends each by its budget."""
+    assert learn([run(20, 1, state="interrupted"), run(20, 2, state="failed"), run(2, 3)]).runs == 0
+    assert learn([run(20, 1, state="budget"), run(20, 2)]).runs == 2
 
 
 def test_network_is_what_is_remote_only() -> None:
@@ -144,11 +167,36 @@ def test_the_work_of_a_season_is_counted_from_records(demo: Demo) -> None:
     for tile in plan(config, season, found, []):
         for task in tile.tasks:
             box = shapely.from_wkt(task.geobox.extent.to_crs("EPSG:4326").wkt)
-            reads += sum(bands[s.sensor] for s in found.kept if s.geometry.intersects(box))
+            if ground_of(task).any():
+                reads += sum(bands[s.sensor] for s in found.kept if s.geometry.intersects(box))
             assert peak_bytes(task, [config.features], 10) > 4 * task.geobox.shape.x * task.geobox.shape.y
     assert amount.work.reads == pytest.approx(reads, rel=0.05)
     assert amount.work.remote_mb == 0
     assert amount.work.raw_mb > 0
+
+
+def test_what_the_mask_leaves_out_is_no_work(tmp_path: Path) -> None:
+    """Farmland in the north-western quarter of a block, half of it: a quarter is read, an eighth computed."""
+    geobox = GeoBox((2048, 2048), Affine(10, 0, 600000, 0, -10, 1200000), "EPSG:32648")
+    land = np.zeros((2048, 2048), np.uint8)
+    land[:1024, :1024] = np.kron(np.indices((64, 64)).sum(0) % 2, np.ones((16, 16)))
+    path = tmp_path / "land.tif"
+    with rasterio.open(path, "w", driver="GTiff", height=2048, width=2048, count=1, dtype="uint8", crs="EPSG:32648",
+                       transform=geobox.affine) as file:  # fmt: skip
+        file.write(land, 1)
+    footprint = geobox.extent.buffer(100).to_crs("EPSG:4326").geom.wkt
+    scene = Scene("s", "sentinel-2-l2a", "c", "2025-01-01T03:00:00Z", footprint, (("nir", "x.tif"),), 32648)
+    spec = FeatureSpec.parse(["nir_p50"])
+    whole = BlockTask(
+        "b", geobox, (0, 0), shapely.box(*geobox.boundingbox.bbox), (scene,), 60, dt.date(2025, 4, 30)
+    )
+    all_of_it = of_block(whole, [spec], 3)
+    some = of_block(replace(whole, mask=MaskFile(str(path), (1,))), [spec], 3)
+    assert some.raw_mb == pytest.approx(all_of_it.raw_mb / 4)
+    assert some.stack_mpx == pytest.approx(all_of_it.stack_mpx / 8)
+    assert (some.reads, some.out_mpx) == (all_of_it.reads, all_of_it.out_mpx)
+    none = of_block(replace(whole, mask=MaskFile(str(path), (7,))), [spec], 3)
+    assert none == Work(1, out_mpx=all_of_it.out_mpx)
 
 
 def test_the_command_reads_no_image_and_learns_from_the_store(demo: Demo, phusa: Phusa) -> None:

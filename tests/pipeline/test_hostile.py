@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from pipeline import integrity, jp2, raster, reads, remote, tiff
+from pipeline import integrity, jp2, raster, reads, remote, tiff, tiles
 from pipeline.load import load
 from pipeline.raster import open_raster
 from pipeline.remote import Access, Fault, RemoteFile
@@ -36,6 +36,7 @@ GRID = GeoBox((60, 50), PLACE * rasterio.Affine.translation(40, 70), "EPSG:32648
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     raster.FACTS.clear()
     raster.TILES.clear()
+    remote.HEADS.clear()
     monkeypatch.setattr(remote, "WAIT_S", 0.01)
     monkeypatch.setattr(remote, "TIMEOUT", urllib3.Timeout(connect=1, read=1))
 
@@ -308,6 +309,95 @@ def test_a_replaced_file_is_read_anew(tmp_path: Path, monkeypatch: pytest.Monkey
         assert stack.losses == []
         assert found is not None
         assert np.array_equal(found, pixels[70:130, 40:90])
+
+
+@pytest.mark.parametrize("how", [TIFF, TIFF | {"compress": "zstd"}, JP2], ids=["deflate", "zstd", "jp2"])
+@pytest.mark.parametrize("mark", ['"one"', 'W/"one"', ""], ids=["strong", "weak", "none"])
+def test_blocks_that_come_back_to_a_file_ask_for_their_tiles_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any], mark: str
+) -> None:
+    """Of a file whose version has a mark neither size nor headers are asked for twice."""
+    monkeypatch.setattr(remote, "HEAD", 2000)
+    monkeypatch.setattr(remote, "GAP", 0)
+    name = "a.jp2" if how == JP2 else "a.tif"
+    pixels = write(tmp_path / name, **how)
+    asked = []
+    with fault_server.serve(tmp_path) as server:
+        server.marks[name] = mark
+        for row, column in ((0, 0), (0, 64), (64, 0), (128, 192)):
+            before = server.asked[f"/{name}"]
+            place = GeoBox((64, 64), PLACE * rasterio.Affine.translation(column, row), "EPSG:32648")
+            found = open_raster(f"{server.address}/{name}")
+            assert np.array_equal(
+                found.read(place, "uint16", 0, "nearest"), pixels[row : row + 64, column : column + 64]
+            )
+            found.close()
+            asked.append(server.asked[f"/{name}"] - before)
+    assert all(n == 1 for n in asked[1:]) == bool(mark)
+    assert asked[0] > 1
+
+
+@pytest.mark.parametrize("mark", ['"one"', 'W/"one"'])
+def test_a_file_replaced_between_blocks_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: str
+) -> None:
+    """Its head is known from the block before, and is not believed once a range comes with another mark."""
+    monkeypatch.setattr(remote, "HEAD", 2000)
+    monkeypatch.setattr(raster, "TILES", tiles.Shelf(0, lambda pixels: 1))
+    write(tmp_path / "red.tif", **TIFF)
+    with fault_server.serve(tmp_path) as server:
+        server.marks["red.tif"] = mark
+        scene = one_scene({"red": f"{server.address}/red.tif"})
+        job = reads.Job(scene, "red", GRID, SENSORS["sentinel-2-l2a"], 0)
+        stack = Stack(GRID, {}, {}, np.zeros(GRID.shape.yx, np.int16))
+        list(reads.Reader(stack, "b").read([job]))
+        again = np.arange(256 * 256, dtype=np.uint16).reshape(256, 256)  # other tiles at other places
+        with rasterio.open(tmp_path / "red.tif", "w", **TIFF, height=256, width=256, count=1, dtype="uint16",
+                           crs="EPSG:32648", transform=PLACE) as file:  # fmt: skip
+            file.write(again, 1)
+        server.marks["red.tif"] = mark.replace("one", "two")
+        for _ in range(2):
+            [(_, found)] = reads.Reader(stack, "b").read([job])
+            assert found is not None and np.array_equal(found, again[70:130, 40:90])
+            [(_, found)] = reads.windows(scene, "red", [GRID], SENSORS["sentinel-2-l2a"])
+            assert np.array_equal(found, again[70:130, 40:90])
+            server.marks["red.tif"] = mark.replace("one", "three")
+        assert stack.losses == []
+
+
+def test_a_head_is_believed_for_some_minutes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a", **TIFF)
+    with fault_server.serve(tmp_path) as server:
+        server.marks["a"] = '"one"'
+        open_raster(f"{server.address}/a").close()
+        first = server.asked["/a"]
+        open_raster(f"{server.address}/a").close()
+        assert server.asked["/a"] == first
+        monkeypatch.setattr(remote, "HEAD_S", 0)
+        open_raster(f"{server.address}/a").close()
+        assert server.asked["/a"] == first + 1
+
+
+def test_a_longer_file_that_came_whole_is_held_to_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(integrity, "MAX_SUMMED", 0)
+    monkeypatch.setattr(remote, "GAP", 1 << 20)
+    write(tmp_path / "red.tif", **TIFF)
+    content = (tmp_path / "red.tif").read_bytes()
+    whole = GeoBox((256, 256), PLACE, "EPSG:32648")
+    with fault_server.serve(tmp_path) as server:
+        for checksum, place, told in (
+            (multihash("md5", content), whole, []),
+            (multihash("md5", b"x"), whole, ["checksum"]),
+            (multihash("md5", b"x"), GRID[:5, :5], []),  # most of it never came
+        ):
+            scene = one_scene({"red": f"{server.address}/red.tif"}, files=(("red", 0, checksum),))
+            stack = Stack(place, {}, {}, np.zeros(place.shape.yx, np.int16))
+            list(
+                reads.Reader(stack, "b").read([reads.Job(scene, "red", place, SENSORS["sentinel-2-l2a"], 0)])
+            )
+            assert [loss.cause for loss in stack.losses] == told
 
 
 def test_an_answer_that_drips_is_a_time_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,6 +170,13 @@ def test_blocks_and_sites_read_the_same_layers(region: Demo, tmp_path: Path) -> 
 
 
 def test_features_and_samples_use_region_layers(region: Demo, phusa: Phusa, tmp_path: Path) -> None:
+    with rasterio.open(region.config.parent / "rain.tif") as file:
+        profile, rain = file.profile, file.read(1)[:, : file.width // 2]
+        edge = file.transform.c + file.transform.a * rain.shape[1]
+    with rasterio.open(
+        region.config.parent / "rain.tif", "w", **(profile | {"width": rain.shape[1]})
+    ) as file:
+        file.write(rain, 1)
     season = ("--season", region.season)
     answer = phusa("features", region.config, *season, "--out", tmp_path / "out", "--json")
     assert answer.code == 0, answer.err
@@ -178,8 +185,9 @@ def test_features_and_samples_use_region_layers(region: Demo, phusa: Phusa, tmp_
         assert np.isfinite(file.read(1)).any()
         pixels = file.read()
         inverse, crs = ~file.transform, file.crs
-    table = tmp_path / "table.parquet"
-    assert phusa("samples", region.config, "--out", table, "--json").code == 0
+    table, page = tmp_path / "table.parquet", tmp_path / "report.json"
+    answer = phusa("samples", region.config, "--out", table, "--report", page, "--json")
+    assert answer.code == 0
     from pipeline.sampling import read_table
 
     frame = read_table(table).frame
@@ -192,6 +200,15 @@ def test_features_and_samples_use_region_layers(region: Demo, phusa: Phusa, tmp_
         sampled = at[name].to_numpy(np.float32)[inside]
         same = (there == sampled) | np.isnan(there)  # outside the mask a map has no value
         assert same.all(), name
+    beyond = frame[frame.x > edge]
+    assert len(beyond)
+    names = sorted(set(beyond.sample_id))
+    told = [{"layer": "rain", "sites": len(beyond), "beyond": len(beyond), "samples": names}]
+    assert answer.json["unknown_layers"] == json.loads(page.read_text())["unknown_layers"]
+    assert [x for x in answer.json["unknown_layers"] if x["layer"] == "rain"] == told
+    assert all(x["beyond"] == 0 for x in answer.json["unknown_layers"] if x["layer"] != "rain")
+    assert f"rain is not known at {len(beyond)} of {len(frame)} sites" in answer.err
+    assert names[0] in page.with_suffix(".html").read_text().split("<h2>")[0]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation
 import features
 from features import FeatureSpec, terrain
 from pipeline import catalog
+from pipeline.buffers import BUFFERS
 from pipeline.config import Config
 from pipeline.demo import Demo, build
 from pipeline.demo import world as w
@@ -262,3 +263,22 @@ def test_pixels_from_another_reference_system_do_not_depend_on_the_block(
                 for band in ("vv", "vh"):
                     expected = whole.arrays[band][:, y : y + size, x : x + size]
                     assert np.array_equal(part.arrays[band], expected, equal_nan=True)
+
+
+def test_what_memory_held_before_is_never_seen(
+    demo: Demo, window: GeoBox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dates under cloud, lost bands and pixels beyond a granule: the memory of an earlier block shows through nowhere."""
+    found = list(scenes(demo))
+    optical = [k for k, s in enumerate(found) if s.sensor == "sentinel-2-l2a"]
+    for k, band in ((optical[0], "red"), (optical[3], "blue"), (optical[4], "scl")):
+        Path(found[k].urls[band]).unlink()
+    places = (window.pad(40), window[:50, :30], window[90:, 100:])
+    clean = [load(found, place, BANDS, 60) for place in places]
+    monkeypatch.setattr(BUFFERS, "empty", lambda shape, dtype: np.full(shape, 77, dtype))
+    for place, expected in zip(places, clean, strict=True):
+        stack = load(found, place, BANDS, 60)
+        assert {loss.band for loss in stack.losses} >= {"red", "blue"}
+        for band in BANDS:
+            assert np.array_equal(stack.arrays[band], expected.arrays[band], equal_nan=True), band
+    assert any((expected.arrays["red"][t] == 0).all() for expected in clean for t in range(5))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +22,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from support import Phusa, free_port
 
-from pipeline import telling
+from pipeline import journal, telling
 from pipeline.config import Config
 from pipeline.demo import Demo
 from pipeline.errors import InputError
@@ -30,10 +33,11 @@ BLOCK: dict[str, Any] = {
     "process": "p", "brought": [100, 350], "peak_bytes": 5e8, "stages": {"total": [3.0, 2.0], "load": [1.0, 0.5]},
 }  # fmt: skip
 EVENTS: list[dict[str, Any]] = [
-    {"event": "start", "seconds": 0.0, "blocks": 3},
+    {"event": "start", "seconds": 0.0, "blocks": 3, "workers": 4},
     BLOCK,
     BLOCK | {"brought": [300, 500], "peak_bytes": 4e8},
     {"event": "failed", "block": "48PXS/0-1", "error": "ValueError: x", "seconds": 3.0},
+    {"event": "workers", "seconds": 3.5, "workers": 0},
     {
         "event": "tile",
         "seconds": 4.0,
@@ -66,7 +70,7 @@ def test_metrics_in_a_file_and_over_http_say_what_happened(tmp_path: Path) -> No
     stored = values(file.read_text())
     assert served == stored
     expected = {
-        ("phusa_blocks",): 3, ("phusa_blocks_mapped_total",): 2, ("phusa_failures_total",): 1, ("phusa_reads_total",): 80,
+        ("phusa_blocks",): 3, ("phusa_workers",): 0, ("phusa_blocks_mapped_total",): 2, ("phusa_failures_total",): 1, ("phusa_reads_total",): 80,
         ("phusa_reads_lost_total",): 2, ("phusa_products_stored_total",): 1, ("phusa_network_bytes",): 400,
         ("phusa_local_bytes_total",): 2000, ("phusa_worker_peak_bytes",): 5e8, ("phusa_running",): 0,
         ("phusa_last_run_success",): 0, ("phusa_stage_seconds_total", "cpu", "total"): 4, ("phusa_stage_seconds_total", "encode", "wall"): 2,
@@ -105,7 +109,7 @@ def test_logs_are_lines_of_json_that_are_appended(tmp_path: Path) -> None:
     assert len(lines) == 2 * (len(EVENTS) + 1)
     assert {line["region"] for line in lines} == {"delta"}
     levels = [line["level"] for line in lines[: len(EVENTS) + 1]]
-    assert levels == ["info", "info", "info", "error", "info", "warning", "warning"]
+    assert levels == ["info", "info", "info", "error", "warning", "info", "warning", "warning"]
     assert lines[len(EVENTS)]["message"] == "lost nir"
 
 
@@ -194,6 +198,51 @@ def test_a_run_tells_its_operators_and_reports_on_itself(demo: Demo, phusa: Phus
     assert Config.read(demo.config).rates is not None
 
 
+def lives(group: int) -> bool:
+    """Whether a process group has a process."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_ctrl_c_on_a_terminal_reaches_workers_too_and_ends_all_of_it(
+    quick_region: Path, tmp_path: Path
+) -> None:
+    """SIGINT to the whole process group, as a terminal sends it."""
+    folder = tmp_path / "region"
+    shutil.copytree(quick_region, folder, ignore=shutil.ignore_patterns("store"))
+    config = folder / "demo.yaml"
+    content = yaml.safe_load(config.read_text())
+    content["region"]["grid"]["block_px"] = 16
+    config.write_text(yaml.safe_dump(content, sort_keys=False))
+    program = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+    command = [*program, "run", config, "--season", "2025-dry", "--bundle", folder / "model", "--scheduler",
+               "processes", "--json"]  # fmt: skip
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr is not None
+    while "map: " not in (line := process.stderr.readline()):
+        assert line, "ended before it mapped"
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["error"][:11]) == (1, "interrupted")
+    assert "Traceback" not in err
+    end = time.monotonic() + 20
+    while lives(process.pid):  # no worker is left
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    work = folder / "store" / "work" / "demo-simulated"
+    assert not list(work.glob("scratch/*"))
+    assert not list(work.glob("locks/*"))
+    (told,) = journal.all_of(work)
+    assert told.end is not None
+    assert told.end["state"] == journal.INTERRUPTED
+    assert 0 < len(told.blocks) < told.start["blocks"]
+
+
 def test_the_units_are_what_systemd_accepts(tmp_path: Path) -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("systemd-analyze is not here")
@@ -226,19 +275,21 @@ def options_of(phusa: Phusa, command: str) -> set[str]:
     return {word.strip(",") for word in phusa(command, "--help").out.split() if word.startswith("--")}
 
 
-@pytest.mark.parametrize("name", ["phusa-season@.service", "crontab", "kubernetes.yaml", "slurm.py"])
+@pytest.mark.parametrize(
+    "name", ["phusa-season@.service", "crontab", "kubernetes.yaml", "kubernetes-operator.yaml"]
+)
 def test_what_is_started_has_options_that_exist(name: str, phusa: Phusa) -> None:
-    text = (FILES / name).read_text()
+    text, seen = (FILES / name).read_text(), 0
     for line in text.splitlines():
         words = re.sub(r'[,"\[\]]', " ", line).split()
         for k, word in enumerate(words[1:], 1):
             if words[k - 1].endswith("phusa") and word in ("run", "report"):
-                known = options_of(phusa, word)
-                assert {w for w in words[k:] if w.startswith("--")} <= known | {"--export=NONE"}, line
-    assert "--season" in text
+                seen += 1
+                assert {w for w in words[k:] if w.startswith("--")} <= options_of(phusa, word), line
+    assert seen
 
 
-def test_the_cron_line_is_of_six_fields_and_a_user() -> None:
+def test_the_cron_line_is_of_six_fields_and_a_user_and_hands_the_environment_on(tmp_path: Path) -> None:
     lines = [
         x
         for x in (FILES / "crontab").read_text().splitlines()
@@ -246,40 +297,13 @@ def test_the_cron_line_is_of_six_fields_and_a_user() -> None:
     ]
     assert len(lines) == 1
     assert lines[0].split()[:6] == ["0", "20", "*", "12,1-5", "6", "phusa"]
-
-
-def test_only_the_driver_gets_the_database_on_kubernetes() -> None:
-    objects = list(yaml.safe_load_all((FILES / "kubernetes.yaml").read_text()))
-    parts = {}
-    for thing in objects:
-        template = thing.get("spec", {}).get("template")
-        if template:
-            (container,) = template["spec"]["containers"]
-            parts[template["metadata"]["labels"]["part"]] = (container, template["spec"])
-    assert set(parts) == {"scheduler", "worker", "driver"}
-    secrets = {name: "secretKeyRef" in json.dumps(spec) for name, (_, spec) in parts.items()}
-    assert secrets == {"scheduler": False, "worker": False, "driver": True}
-    assert len({container["image"] for container, _ in parts.values()}) == 1
-    mounts = {name: [m["mountPath"] for m in c.get("volumeMounts", [])] for name, (c, _) in parts.items()}
-    assert mounts["worker"][0] == mounts["driver"][0]
-    command = parts["worker"][0]["command"]
-    limit = command[command.index("--memory-limit") + 1]
-    assert limit.replace("iB", "i") == parts["worker"][0]["resources"]["limits"]["memory"]
-
-
-def test_the_slurm_job_holds_no_credentials_and_states_its_memory() -> None:
-    pytest.importorskip("dask_jobqueue")
-    told = subprocess.run(
-        [sys.executable, FILES / "slurm.py", "--show"], capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "HOME": "/tmp", "PHUSA_DSN": "postgresql://u:secret@x/y"},
-    )  # fmt: skip
-    assert told.returncode == 0, told.stderr
-    script = told.stdout
-    assert "secret" not in script
-    assert "#SBATCH --export=NONE" in script
-    assert "#SBATCH --cpus-per-task=16" in script
-    assert "#SBATCH --mem=60G" in script
-    assert "unset PHUSA_DSN" in script
-    assert "--nworkers 16" in script
-    assert "--nthreads 1" in script
-    assert "--memory-limit 3.73GiB" in script
+    program, variables = tmp_path / "phusa", tmp_path / "environment"
+    program.write_text(f'#!/bin/sh\necho "$PHUSA_DSN" "$@" >{tmp_path}/told\n')
+    program.chmod(0o755)
+    variables.write_text("PHUSA_DSN=postgresql://u@h/d\n")
+    command = lines[0].split(None, 6)[6].replace("/opt/phusa/.venv/bin/phusa", str(program))
+    command = command.replace("/etc/phusa/environment", str(variables))
+    subprocess.run(["/bin/sh", "-c", command], check=True, env={"PATH": "/usr/bin:/bin"})
+    assert (
+        (tmp_path / "told").read_text().startswith("postgresql://u@h/d run /etc/phusa/region.yaml --season")
+    )

@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import SHARED
 
-from pipeline.providers import ApiProvider, Provider, Refused, StaticProvider, locator, scene
+from pipeline.providers import ApiProvider, Provider, Refused, StaticProvider, locator, scene, surroundings
 from pipeline.scenes import Scene
 
 OPTICAL, RADAR = "sentinel-2-l2a", "sentinel-1-rtc"
@@ -217,6 +219,99 @@ def test_scales_and_offsets_of_no_known_product_are_refused() -> None:
             read(one, "copernicus")
 
 
+def each(one: dict[str, Any], **about: Any) -> dict[str, Any]:
+    """The record with more said of every asset."""
+    return one | {"assets": {k: a | about for k, a in one["assets"].items()}}
+
+
+def bare(one: dict[str, Any]) -> dict[str, Any]:
+    return one | {"assets": {k: {"href": a["href"]} for k, a in one["assets"].items()}}
+
+
+RAW = record("planetary-computer", **{"s2:processing_baseline": "05.11"})
+CDSE = record("copernicus", **{"processing:version": "05.11"})
+V1 = {"s2:processing_baseline": "05.11", "earthsearch:boa_offset_applied": True}
+
+
+@pytest.mark.parametrize(
+    ("one", "convention", "offset"),
+    [
+        # What scale and offset say is checked and never applied: numbers, texts, none; on the asset, in
+        # raster:bands, in STAC 1.1 bands; on a band that has none.
+        (bare(RAW), "planetary-computer", -1000),
+        (each(RAW, **{"raster:bands": [{"scale": "0.0001", "offset": "-0.1"}]}), "planetary-computer", -1000),
+        (each(RAW, **{"raster:bands": [{"scale": 1e-4, "offset": 0}]}), "planetary-computer", -1000),
+        (each(RAW, **{"raster:bands": []}), "planetary-computer", -1000),
+        (each(RAW, **{"raster:bands": None}), "planetary-computer", -1000),
+        (each(CDSE, **{"raster:scale": 0.0001, "raster:offset": -0.1}), "copernicus", -1000),
+        (each(CDSE, bands=[{"name": "B04", "raster:scale": 0.0001, "raster:offset": -0.1}]), "copernicus", -1000),
+        (record("copernicus", **{"processing:version": "02.14"}), "copernicus", 0),
+        (record("earth-search", **V1), "earth-search", 0),
+        (record("earth-search", **(V1 | {"earthsearch:boa_offset_applied": "True"})), "earth-search", 0),
+        (record("earth-search", "sentinel-2-c1-l2a", **V1), "earth-search", -1000),
+        (record("earth-search", **{"s2:processing_baseline": "05.11"}), "earth-search", -1000),
+        (record("earth-search", "sentinel-2-pre-c1-l2a", **{"s2:processing_baseline": "02.08"}), "earth-search", 0),
+        (record("planetary-computer", **{"s2:processing_baseline": 5.11}), "planetary-computer", -1000),
+        (record("planetary-computer", **{"s2:processing_baseline": 4.0}), "planetary-computer", -1000),
+        (record("planetary-computer", **{"s2:processing_baseline": "03.01"}), "planetary-computer", 0),
+        (record("planetary-computer", **{"s2:processing_baseline": "N0400"}), "planetary-computer", -1000),
+        (record("planetary-computer", **{"s2:product_uri": "S2A_MSIL2A_20250101T032001_N0511_R018_T48PXS_x"}), "planetary-computer", -1000),
+    ],
+)  # fmt: skip
+def test_what_a_record_says_beside_its_baseline_moves_nothing(
+    one: dict[str, Any], convention: str, offset: int
+) -> None:
+    assert read(one, convention).offset == offset
+
+
+def test_an_offset_on_the_classification_is_nobodys() -> None:
+    one = copy.deepcopy(RAW)
+    one["assets"]["SCL"]["raster:bands"] = [{"offset": -7, "scale": 3}]
+    assert read(one, "planetary-computer").offset == -1000
+
+
+@pytest.mark.parametrize(
+    ("about", "epsg"),
+    [
+        ({"proj:code": "EPSG:32648"}, 32648),
+        ({"proj:code": "epsg:32648"}, 32648),
+        ({"proj:epsg": 32648.0}, 32648),
+        ({"proj:epsg": 32648, "proj:code": None}, 32648),
+        ({"proj:code": "IAU_2015:30100", "proj:epsg": None}, 32648),
+        ({"proj:wkt2": "PROJCS[...]"}, 32648),
+    ],
+)
+def test_the_reference_system_is_told_in_many_ways(about: dict[str, Any], epsg: int) -> None:
+    one = record("planetary-computer", **{"s2:processing_baseline": "05.11", **about})
+    assert read(one, "planetary-computer").epsg == epsg
+    assert read(each(RAW, **about), "planetary-computer").epsg == epsg
+
+
+@pytest.mark.parametrize(
+    ("transform", "size"),
+    [
+        ([10, 0, 600000, 0, -10, 1200000], 10),
+        ([10, 0, 600000, 0, -10, 1200000, 0, 0, 1], 10),
+        ([600000, 10, 0, 1200000, 0, -10], 10),  # GDAL's order
+        (["10", 0, 600000, 0, "-10", 1200000], 10),
+        ([120, 0, 600000, 0, -120, 1200000], 120),
+        ([10, 0, 600000], None),
+        ([None, 0, 0, 0, None, 0], None),
+        ([10, 0, 600000, 0, -20, 1200000], None),
+    ],
+)
+def test_the_pixel_size_that_a_record_claims(transform: list[Any], size: float | None) -> None:
+    claimed = dict(read(each(RAW, **{"proj:transform": transform}), "planetary-computer").pixel_m)
+    assert claimed.get("red") == size
+
+
+@pytest.mark.parametrize(
+    ("said", "orbit"), [(18, "18"), ("018", "18"), (18.0, "18"), ("18 ", "18"), (True, None)]
+)
+def test_one_orbit_has_one_name(said: Any, orbit: str | None) -> None:
+    assert read(radar(**{"sat:relative_orbit": said}), "planetary-computer", RADAR).orbit == orbit
+
+
 def test_the_grid_is_that_of_the_granule_where_the_record_is_silent() -> None:
     one = record("planetary-computer", **{"s2:processing_baseline": "05.11"})
     found = read(one, "planetary-computer")
@@ -355,3 +450,48 @@ def test_every_real_record_is_a_scene_or_refused_with_a_reason() -> None:
                     assert sizes.get("scl", 20) == 20
     assert reasons["scene"] > 60
     assert set(reasons) == {"scene", "collection", "no"}
+
+
+def test_a_granule_lies_in_its_surroundings() -> None:
+    for name, lon, lat in (
+        ("48PXS", 106.4, 10.4),
+        ("01KAB", 179.9, -17),
+        ("60UWX", -179.8, 55),
+        ("33XVH", 13, 79),
+    ):
+        assert surroundings(name).contains(shapely.Point(lon, lat)), name
+        assert not surroundings(name).contains(shapely.Point(lat, lon)), name
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared STAC records")
+def test_every_real_footprint_lies_where_its_granule_does() -> None:
+    count = 0
+    for _, one in shared_records():
+        for convention in ("earth-search", "planetary-computer", "copernicus"):
+            with suppress(Refused):
+                found = read(one, convention)
+                assert surroundings(found.granule).contains(found.geometry)
+                count += 1
+    assert count > 40
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="needs the shared STAC records")
+def test_a_real_record_without_what_others_say_too_is_the_same_image() -> None:
+    """Raster and projection fields are checked, and nothing hangs on them."""
+    for path, one in shared_records():
+        if "/cdse_v1/sentinel-2-l2a/" in path:
+            convention = "copernicus"
+        elif "/planetary_computer/sentinel-2-l2a/" in path:
+            convention = "planetary-computer"
+        elif "/earth_search_v1/sentinel-2-" in path and "l1c" not in path:
+            convention = "earth-search"
+        else:
+            continue
+        whole, less = read(one, convention), copy.deepcopy(one)
+        for part in (less["properties"], *less["assets"].values()):
+            for name in [n for n in part if n.startswith(("raster:", "proj:", "bands", "eo:bands", "file:"))]:
+                del part[name]
+        found = read(less, convention)
+        assert (found.offset, found.epsg, found.granule, found.platform, found.orbit, found.assets) == (
+            whole.offset, whole.epsg, whole.granule, whole.platform, whole.orbit, whole.assets,
+        )  # fmt: skip

@@ -137,9 +137,15 @@ def test_gaps_in_the_pattern_of_orbits_are_shown(original_demo: Demo) -> None:
 
 
 def test_status_tells_what_became_of_every_read(demo: Demo, phusa: Phusa) -> None:
-    (next((demo.config.parent / "archive").glob("S2A_48PXS*")) / "red.tif").unlink()
+    archive = demo.config.parent / "archive"
+    gone, spoiled, *_ = sorted(archive.glob("S2A_48PXS*/*.json"))
+    (gone.parent / "red.tif").unlink()
+    spoiled.write_text("{")
+    other = sorted(archive.glob("S1*/*.json"))[0]
+    other.write_text(other.read_text().replace('"sentinel-1a"', '"sentinel-1c"'))
+    demo.config.write_text(f"max_loss_percent: 40\n{demo.config.read_text()}")
     answer = phusa("run", demo.config, "--season", demo.season, "--json")
-    assert answer.code in (0, 4)
+    assert answer.code == 0, answer.err
     told = phusa("status", demo.config, "--json").json["seasons"][demo.season]
     counts = told["ledger"]
     assert counts["catalogued"] >= counts["found"] >= counts["read"] >= counts["used"] > 0
@@ -152,3 +158,19 @@ def test_status_tells_what_became_of_every_read(demo: Demo, phusa: Phusa) -> Non
     lost = [row for row in rows if row["reason"] == "missing asset"]
     assert {(r["band"], r["platform"], r["state"]) for r in lost} == {("red", "sentinel-2a", "catalogued")}
     assert all(r["detail"] for r in rows if r["reason"])
+    assert told["guard"] == {"sound": 9, "refused": 0, "not judged": 0}
+    steps = told["radar_steps"]
+    assert {(s["first"], s["second"], *s["images"]) for s in steps} == {("sentinel-1a", "sentinel-1c", 1, 1)}
+    assert {s["band"] for s in steps} == {"vv", "vh"}
+
+    # A release says it too.
+    release = Path(answer.json["products"][0]).parent
+    assert json.loads((release / "RUN").read_text())["radar_steps"] == steps
+    made = json.loads(Path(answer.json["products"][0]).with_suffix(".json").read_text())
+    assert made["properties"]["phusa:radar_steps"] == steps
+    released = json.loads((release / "LEDGER").read_text())
+    [record] = [r for r in released if r["reason"] == "unreadable record"]
+    assert record["scene"].endswith(spoiled.name)
+    lost = [r for r in released if r["reason"] == "missing asset"]
+    assert {(r["scene"], r["band"], r["blocks"] > 0) for r in lost} == {(gone.stem, "red", True)}
+    assert all("no such file" in r["detail"] for r in lost)

@@ -17,7 +17,7 @@ import pytest
 import rasterio
 from products import GEOBOX, SEASON, areas, make, target
 
-from pipeline.errors import InputError
+from pipeline.errors import InputError, PhusaError
 from pipeline.product import bands_of
 from pipeline.stores import FolderSettings, PostgisSettings, Store, open_store
 from pipeline.stores.postgis import PostgisStore
@@ -66,6 +66,21 @@ def test_publishing_shows_all_products_and_twice_changes_nothing(
     assert [r.id.tile for r in other.published(SEASON)] == ["48PXS", "48PYS"]
     assert other.verify() == []
     other.close()
+
+
+def test_what_its_fence_refuses_is_not_published(store: Store, tmp_path: Path) -> None:
+    store.publish(SEASON, [store.put(*make(tmp_path, fill=4))])
+    before, history = store.published(SEASON), store.history()
+    new = store.put(*make(tmp_path, fill=9))
+
+    def fence() -> None:
+        raise PhusaError("another driver took over")
+
+    with pytest.raises(PhusaError, match="took over"):
+        store.publish(SEASON, [new], fence=fence)
+    assert store.published(SEASON) == before
+    assert (store.history(), store.verify()) == (history, [])
+    assert store.publish(SEASON, [new]).changed
 
 
 def test_a_map_of_classes_opens_in_its_colours(store: Store, tmp_path: Path) -> None:

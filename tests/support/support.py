@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import Worker
 
 #: Real data beside the checkout; tests that need it skip where it is not.
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -82,6 +83,12 @@ def whoami(task: int) -> int:
 def environment_of_worker() -> tuple[int, dict[str, str]]:
     """The worker's process and what its environment holds."""
     return os.getpid(), dict(os.environ)
+
+
+def resources_of_worker(dask_worker: Worker) -> list[dict[str, float]]:
+    """What the worker says that it has, and what of it is free."""
+    state = dask_worker.state
+    return [dict(state.total_resources), dict(state.available_resources)]
 
 
 #: Tasks of this process that run now.
