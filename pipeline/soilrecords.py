@@ -20,6 +20,7 @@ from pipeline import boundaries
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.glosis import PROCEDURES
+from pipeline.imports.layers import MEASURED
 from pipeline.imports.spellings import factor
 from pipeline.imports.values import is_ece
 from pipeline.sites import Site
@@ -127,20 +128,15 @@ def _measured(
     site: Site, stated: SampleFile, targets: Sequence[Target]
 ) -> Iterator[tuple[str, str, str, float]]:
     """Name, procedure ("" where nothing says it), unit and value of each quantity that was measured."""
-    extract = str(site.about.get("extract") or "")
-    if "ec" in site.about:
-        yield (
-            f"EC {extract}",
-            PROCEDURES.get(extract, ""),
-            str(site.about["ec_unit"]),
-            float(site.about["ec"]),
-        )
+    value, unit, extract = (site.about.get(name) for name in MEASURED)
+    if value is not None:
+        yield f"EC {extract}", PROCEDURES.get(str(extract), ""), str(unit), float(value)
     for target in targets:
         if target.kind != "regression" or target.name not in site.values:
             continue
         procedure = stated.procedures.get(target.name) or stated.procedures.get(target.value_column, "")
         if is_ece(target) and not procedure:
-            if "ec" in site.about:
+            if value is not None:
                 continue  # reckoned from it, or it itself
             procedure = "" if extract else PROCEDURES["paste"]
         yield target.name, procedure, target.unit, site.values[target.name]

@@ -48,14 +48,20 @@ def told(config: Config, *given: Site, **stated: Any) -> tuple[list[dict[str, An
 
 
 def test_a_conductivity_is_kept_in_its_extract_and_not_the_ece_reckoned_from_it(config: Config) -> None:
-    about: dict[str, str | float] = {"ec": 850.0, "ec_unit": "µS/cm", "extract": "1:5"}
+    about: dict[str, str | float] = {
+        "measured_ec": 850.0,
+        "measured_unit": "µS/cm",
+        "measured_extract": "1:5",
+    }
     rows, left = told(config, site(about=about))
     assert [(r["procedure"], r["value"]) for r in rows] == [("EC_ratio1-5", 0.85)] and left == []
-    rows, left = told(config, site(about={"ec": 4.0, "ec_unit": "dS/m", "extract": "paste"}))
+    rows, left = told(
+        config, site(about={"measured_ec": 4.0, "measured_unit": "dS/m", "measured_extract": "paste"})
+    )
     assert [(r["procedure"], r["value"]) for r in rows] == [("ECe_sat", 4.0)] and left == []
-    rows, left = told(config, site(about={"extract": "mixed"}))
+    rows, left = told(config, site(about={"measured_extract": "mixed"}))
     assert rows == [] and "how it was measured is not known" in left[0]
-    rows, left = told(config, site(about=about | {"extract": "1:3"}))
+    rows, left = told(config, site(about=about | {"measured_extract": "1:3"}))
     assert rows == [] and "how it was measured is not known" in left[0]
 
 
@@ -152,10 +158,30 @@ def test_repeats_keep_the_mean_of_what_was_measured(tmp_path: Path) -> None:
         head + "A1,2025-03-01,105.1,9.4,1.0,0-20\nA1,2025-03-01,105.1,9.4,1.44,0-20\n", encoding="utf-8"
     )
     (found,) = sites.read(file, SEASON, [target("salinity")], Stated()).sites
-    assert found.about["ec"] == pytest.approx(1.2)
+    assert found.about["ec"] == found.about["measured_ec"] == pytest.approx(1.2)
     file.write_text(
         head + "A1,2025-03-01,105.1,9.4,1.0,0-10\nA1,2025-03-01,105.1,9.4,4.0,10-30\n", encoding="utf-8"
     )
     (found,) = sites.read(file, SEASON, [target("salinity")], Stated()).sites
-    assert found.about["ec"] == pytest.approx(3.0)
+    assert found.about["ec"] == found.about["measured_ec"] == pytest.approx(3.0)
     assert (found.about["depth_top_cm"], found.about["depth_bottom_cm"]) == (0, 30)
+
+
+def test_the_reading_beside_a_laboratorys_own_ece_is_what_was_measured(
+    config: Config, tmp_path: Path
+) -> None:
+    file = tmp_path / "lab.csv"
+    head = "Mã mẫu,Ngày,Kinh độ,Vĩ độ,ece,EC (mS/cm),Phương pháp EC\n"
+    lines = (
+        "A1,2025-03-01,105.1,9.4,6.0,0.8,EC1:5",
+        "A2,2025-03-01,105.2,9.4,6.0,,",
+        "A3,2025-03-01,105.3,9.4,6.0,0.8,bằng mắt",
+    )
+    file.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    found = sites.read(file, SEASON, [target("salinity")], Stated()).sites
+    assert [s.values["salinity"] for s in found] == [6.0] * 3
+    rows, left = soilrecords.records(found, [SampleFile(file=file)], config, KNOWN)
+    assert [(r.procedure, r.value) for r in rows.itertuples()] == [
+        ("EC_ratio1-5", 0.8), ("ECe_sat", 6.0), ("ECe_sat", 6.0)
+    ]  # fmt: skip
+    assert left == []
