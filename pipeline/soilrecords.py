@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.glosis import PROCEDURES
 from pipeline.imports.layers import MEASURED
-from pipeline.imports.spellings import factor
+from pipeline.imports.spellings import factor, plain
 from pipeline.imports.values import is_ece
 from pipeline.sites import Site
 
@@ -105,7 +107,8 @@ def _about(
 ) -> dict[str, object]:
     """Project, place, licence, day and depth. Raises ValueError with what the database would not take."""
     said = {name: str(site.about.get(name, "")) for name in ("licence", "project", "province")}
-    licence = said["licence"] or stated.licence or PRIVATE
+    licence = (said["licence"] or stated.licence or PRIVATE).strip()
+    licence = {name.casefold(): name for name in known.licences}.get(licence.casefold(), licence)
     if licence not in known.licences:
         raise ValueError(f"licence {licence} is not known; known: {', '.join(sorted(known.licences))}")
     if not site.date:
@@ -119,7 +122,7 @@ def _about(
     return {
         "project": said["project"] or stated.project or Path(site.file).stem,
         "lon": round(site.lon, 7), "lat": round(site.lat, 7),
-        "province": said["province"] or stated.province or province(site) or NO_PROVINCE,
+        "province": _official(said["province"] or stated.province or province(site)) or NO_PROVINCE,
         "licence": licence, "sampled_on": site.date, "upper_cm": upper, "lower_cm": lower,
     }  # fmt: skip
 
@@ -156,6 +159,22 @@ def _result(name: str, procedure: str, unit: str, value: float, known: Known) ->
     if not way.lowest <= number <= way.highest:
         raise ValueError(f"{name}: {number:g} {way.unit} is beyond {way.lowest:g} to {way.highest:g}")
     return {"procedure": procedure, "value": number}
+
+
+def _official(name: str) -> str:
+    """A province as the law spells it, for rights go by names; what is no province of Viet Nam stays as it is."""
+    return _names().get(_bare(name), unicodedata.normalize("NFC", " ".join(name.split())))
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+    return {_bare(name): name for name in boundaries.provinces()["name"]}
+
+
+def _bare(name: str) -> str:
+    """Without marks, kind, capitals and blanks."""
+    words = re.sub(r"^(tinh|thanh pho|tp) ", "", plain(name))
+    return plain(boundaries.plain(words)).replace(" ", "")
 
 
 def _provinces(config: Config) -> Callable[[Site], str]:

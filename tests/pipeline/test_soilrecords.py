@@ -85,7 +85,7 @@ def test_columns_go_before_the_config_and_the_config_before_what_is_private(conf
     [
         ({"date": ""}, "no day of sampling"),
         ({"values": {"salinity": 300.0}}, "salinity: 300 dS/m is beyond 0 to 250"),
-        ({"about": {"licence": "Open"}}, "licence Open is not known"),
+        ({"about": {"licence": "secret"}}, "licence secret is not known"),
         ({"about": {"depth_top_cm": 20.0, "depth_bottom_cm": 20.0}}, "depth 20 to 20 cm is no layer"),
     ],
 )
@@ -185,3 +185,23 @@ def test_the_reading_beside_a_laboratorys_own_ece_is_what_was_measured(
         ("EC_ratio1-5", 0.8), ("ECe_sat", 6.0), ("ECe_sat", 6.0)
     ]  # fmt: skip
     assert left == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("Tỉnh Cà Mau", "Cà Mau"), ("CA MAU", "Cà Mau"), ("cà  mau", "Cà Mau"), ("Ca\u0300 Mau", "Cà Mau"),
+        ("TP. Hồ Chí Minh", "Hồ Chí Minh"), ("TP HCM", "Hồ Chí Minh"), ("thanh pho can tho", "Cần Thơ"),
+        ("Thừa Thiên - Huế", "Thừa Thiên Huế"), ("Kandal", "Kandal"), (" Ta Kev ", "Ta Kev"),
+    ],
+)  # fmt: skip
+def test_a_province_is_spelt_as_the_law_has_it_for_rights_go_by_names(
+    config: Config, given: str, kept: str
+) -> None:
+    (row,), _ = told(config, site(about={"province": given, "licence": " Open"}))
+    assert (row["province"], row["licence"]) == (kept, "open")
+
+
+def test_no_two_provinces_are_one_without_their_marks() -> None:
+    names = set(boundaries.provinces()["name"])
+    assert len({soilrecords._bare(name) for name in names}) == len(names)
