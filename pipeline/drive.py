@@ -222,7 +222,7 @@ class Drive:
             for tile in self.tiles.values()
             for p in tile.plan.products
         )
-        processes = len(self.client.scheduler_info(n_workers=-1)["workers"])
+        processes = len(runner.workers(self.client))
         said = self.learnt.forecast(amount, threads, processes)
         self.journal.tell(
             "start", **journal.here(), blocks=len(jobs), tiles=len(self.tiles), threads=threads, workers=processes,

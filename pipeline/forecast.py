@@ -11,8 +11,8 @@ threads, by the ratio that past runs had.
 
 Interval. Each past run is predicted from the others; the logarithms of actual over predicted have some
 mean and spread. The mean corrects the forecast, the spread gives 90 % limits by Student's t, with a
-prior worth of one run behind it: with few runs limits stay wide. With none, rates are those of the
-simulated delta on a server of 2026 and limits a factor of three.
+prior worth of one run behind it: with few runs limits stay wide. With none, rates are those of
+``benchmarks/forecast.py`` on a server of 2026 and limits a factor of three.
 """
 
 from __future__ import annotations
@@ -50,25 +50,25 @@ RUNS = 20
 class Rates:
     """What one unit of work takes."""
 
-    load_read: float = 0.004
+    load_read: float = 0.002
     """Processor seconds a read."""
-    load_mb: float = 0.008
+    load_mb: float = 0.007
     """Processor seconds a MB before compression."""
     compute_block: float = 0.05
-    compute_stack: float = 0.05
+    compute_stack: float = 0.005
     """Processor seconds a million of ground x dates x bands."""
-    compute_out: float = 0.12
+    compute_out: float = 0.15
     """Processor seconds a million of pixels x product bands."""
     store_out: float = 0.02
-    encode_product: float = 0.15
-    encode_mpx: float = 0.12
+    encode_product: float = 0.1
+    encode_mpx: float = 0.16
     startup: float = 0.5
     """Processor seconds that a worker process's first block takes more than others, once a run."""
-    ready: float = 7.5
+    ready: float = 3.0
     """Processor seconds that a worker process takes to compile and load, once a run."""
     read_mb: float = 0.75
     """Bytes read for each byte before compression."""
-    disk_out: float = 1.6
+    disk_out: float = 0.9
     """Bytes on disk for each pixel x product band: stored blocks and the COG."""
     idle: float = 1.25
     """Wall seconds x threads for each processor second."""

@@ -158,7 +158,7 @@ def cluster(scheduler: str, keys: bool = True) -> Iterator[Client]:
 
 
 def _first_worker(client: Client, scheduler: str) -> None:
-    if client.ncores():
+    if workers(client):
         return
     log.warning("the Dask scheduler %s has no worker yet; waiting up to %.0f s", scheduler, patience())
     try:
@@ -195,8 +195,7 @@ def slots(client: Client, peak_bytes: float) -> int:
 
     Raises InputError where not one fits.
     """
-    workers = client.scheduler_info(n_workers=-1)["workers"].values()
-    threads = [(int(w["nthreads"]), _room(w)) for w in workers]
+    threads = [(int(w["nthreads"]), _room(w)) for w in workers(client)]
     if not threads:
         raise PhusaError("the Dask scheduler has no worker; start some and run again")
     if peak_bytes <= 0:
@@ -210,6 +209,19 @@ def slots(client: Client, peak_bytes: float) -> int:
     if isinstance(client.cluster, LocalCluster):
         return min(sum(n for n, _ in threads), int(most // peak_bytes))
     return sum(min(n, int(memory // peak_bytes)) for n, memory in threads)
+
+
+def workers(client: Client) -> list[Mapping[str, Any]]:
+    """What the scheduler knows of each worker, asked of itself.
+
+    Not ``client.scheduler_info``: every few seconds the client notes totals without workers in the place that
+    it answers from. Raises OSError where there is no answer.
+    """
+    scheduler = client.scheduler
+    if scheduler is None:
+        return []
+    told = client.sync(scheduler.identity, n_workers=-1, callback_timeout=ANSWER_S)
+    return list(told["workers"].values())
 
 
 def _room(worker: Mapping[str, Any]) -> float:
@@ -255,14 +267,10 @@ class _Watch:
 
     def _able(self, peak_bytes: float) -> int:
         """Workers that could take such a task; 0 where the scheduler does not answer."""
-        scheduler = self.client.scheduler
-        if scheduler is None:
-            return 0
         try:
-            told = self.client.sync(scheduler.identity, n_workers=-1, callback_timeout=ANSWER_S)
+            return sum(_room(worker) >= peak_bytes for worker in workers(self.client))
         except (OSError, CancelledError):
             return 0
-        return sum(_room(worker) >= peak_bytes for worker in told["workers"].values())
 
 
 def _unheard(workers: int) -> None:
@@ -271,7 +279,7 @@ def _unheard(workers: int) -> None:
 
 def flight(client: Client, peak_bytes: float) -> int:
     """How many tasks of ``peak_bytes`` are sent at a time: some ahead, unless memory allows no more at once."""
-    at_once, threads = slots(client, peak_bytes), sum(client.ncores().values())
+    at_once, threads = slots(client, peak_bytes), slots(client, 0)
     return at_once if at_once < threads else AHEAD * threads
 
 
@@ -341,7 +349,8 @@ class Flow(Generic[T, R]):
             return False
         had, self._asked = self.limit, time.monotonic()
         if self._watch.look(max((call.peak_bytes for call in self._owner.values()), default=0)):
-            with suppress(OSError):  # a scheduler that goes away is told by what is in flight
+            # What goes away in this very moment, the next look tells.
+            with suppress(OSError, PhusaError, CancelledError):
                 self.limit = max(1, self._ask())
         return self.limit > had
 
