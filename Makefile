@@ -23,7 +23,7 @@ demo: install  ## One season on the SIMULATED delta, into data/demo; open index.
 
 test: install check  ## Every check and every test; sets up PostGIS where it may
 	./.ci/system test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: install  ## Lint, types, floors
 	$(BIN)/ruff check .

@@ -33,6 +33,7 @@ import shapely
 from affine import Affine
 from odc.geo.geobox import GeoBox
 from rasterio.windows import Window
+from support.memory import most_memory
 
 from features.bands import BANDS, OPTICAL
 from pipeline import raster
@@ -232,12 +233,6 @@ def peak(scenes: list[Scene], window: GeoBox, answer: Any) -> None:
     before = most_memory()
     stack = load(scenes, window, NAMES, 60)
     answer.put((before, most_memory(), sum(a.nbytes for a in stack.arrays.values())))
-
-
-def most_memory() -> int:
-    """Of this process alone (ru_maxrss of a child begins at its parent's)."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
 
 def items_of(scenes: list[Scene]) -> list[Any]:

@@ -19,7 +19,6 @@ os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "GDAL_NU
 
 import argparse
 import multiprocessing
-import resource
 import tempfile
 import time
 from collections.abc import Sequence
@@ -32,6 +31,7 @@ import numpy as np
 import rasterio
 import shapely
 from rasterio.windows import Window
+from support.memory import most_memory
 from support.race import race
 from support.season import OPTICAL, SPEC, blocks, build, bundles
 
@@ -73,9 +73,9 @@ def streamed(task: BlockTask, spec: FeatureSpec) -> None:
 
 
 def mapped(task: BlockTask, made: Sequence[ModelBundle]) -> int:
-    """A worker's task: peak memory of this process so far, in KiB."""
+    """A worker's task: peak memory of this process so far, in bytes."""
     map_block(task, made)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most_memory()
 
 
 def ready(made: Sequence[ModelBundle], task: BlockTask) -> int:
@@ -85,19 +85,20 @@ def ready(made: Sequence[ModelBundle], task: BlockTask) -> int:
 
 
 def workers(tasks: Sequence[BlockTask], made: Sequence[ModelBundle]) -> None:
-    """Peak memory of a worker, and what a second one gains."""
-    context, walls = multiprocessing.get_context("spawn"), []
-    for count in (1, 2):
+    """Peak memory of a worker, and what a second one gains, each way twice in turns."""
+    context = multiprocessing.get_context("spawn")
+    walls: dict[int, list[float]] = {1: [], 2: []}
+    for count in (1, 2, 1, 2):
         with ProcessPoolExecutor(count, context) as pool:
             empty = max(pool.map(partial(ready, made), [tasks[0]] * count))
             start = time.perf_counter()
             peak = max(pool.map(mapped, tasks, [made] * len(tasks)))
-            walls.append(time.perf_counter() - start)
+            walls[count].append(time.perf_counter() - start)
         print(
-            f"{count} worker(s): {walls[-1]:.1f} s wall for {len(tasks)} blocks; peak of a worker "
-            f"{peak / 1e6:.2f} GB, of it {empty / 1e6:.2f} GB before the first block", flush=True
+            f"{count} worker(s): {walls[count][-1]:.1f} s wall for {len(tasks)} blocks; peak of a worker "
+            f"{peak / 1e9:.2f} GB, of it {empty / 1e9:.2f} GB before the first block", flush=True
         )  # fmt: skip
-    print(f"2 workers are {walls[0] / walls[1]:.2f} times as fast as 1")
+    print(f"2 workers are {min(walls[1]) / min(walls[2]):.2f} times as fast as 1")
 
 
 def run(folder: Path, size: int, block: int, dates: int, repeats: int) -> None:

@@ -9,7 +9,6 @@ Then a million parcels go from a GeoPackage through the tables to Parquet, in a 
 from __future__ import annotations
 
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from scipy.spatial import Voronoi
+from support.memory import most_memory
 
 from pipeline.grid import to_crs
 from pipeline.zones import cells
@@ -211,7 +211,7 @@ def count(folder: Path) -> None:
         rows = files.write(chunks, folder / f"out{suffix}", tables.all_headings(season.theme), "2025-04-30")
         wall, processor = time.perf_counter() - wall, time.process_time() - processor
         if rows > 100:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            peak = most_memory() / 1e6
             print(
                 f"{rows} parcels to {suffix}: {wall:.0f} s wall, {processor:.0f} s processor, "
                 f"{rows / wall:.0f} a second, at most {peak:.0f} MB in memory"

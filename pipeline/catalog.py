@@ -28,7 +28,8 @@ from pipeline.season import Season
 from pipeline.sensors import SENSORS
 
 log = logging.getLogger(__name__)
-TIMEOUT_S = 60
+#: Longest wait for an answer, and the wait that doubles before each further try.
+TIMEOUT_S, WAIT_S = 60, 0.5
 #: Items asked for at a time.
 PAGE = 250
 #: Deepest tree of links, and largest answer, that are followed.
@@ -259,7 +260,7 @@ def _paged(found: pystac_client.ItemSearch) -> Iterator[dict[str, Any]]:
 def _again() -> Retry:
     """What may pass is asked again, as long as the server's Retry-After says."""
     return Retry(
-        6, connect=2, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+        6, connect=2, backoff_factor=WAIT_S, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
         retry_after_max=TIMEOUT_S,
     )  # fmt: skip
 

@@ -15,7 +15,7 @@ from pipeline.errors import InputError
 from pipeline.imports import places, sheets, values
 from pipeline.imports.headers import WEAK_RANK, Columns, is_place, names_a_place, recognise
 from pipeline.imports.land import Land
-from pipeline.imports.layers import Draft, Settled, settle
+from pipeline.imports.layers import MEASURED, Draft, Settled, settle
 from pipeline.imports.rules import Finding, Refused, mend, refusal
 from pipeline.imports.spellings import Cell, Day, Layer, day, decimal_sign, factor, layer, number, plain, unit
 from pipeline.season import Season
@@ -294,6 +294,9 @@ class _Import:
         depth, of_depth = self._layer(cells)
         measured = self.values.values(cells)
         about = self._aside(cells, depth)
+        if measured.measured:
+            read = measured.measured
+            about |= dict(zip(MEASURED, (read.value, read.unit, read.extract), strict=True))
         group = _shown(cells.get("group", ""))
         draft = Draft(
             row.number, identity, group, place, text, seasons, depth, dict(measured.of_target), {},

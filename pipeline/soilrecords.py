@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,8 @@ from pipeline import boundaries
 from pipeline.config import Config, SampleFile
 from pipeline.errors import InputError
 from pipeline.glosis import PROCEDURES
-from pipeline.imports.spellings import factor
+from pipeline.imports.layers import MEASURED
+from pipeline.imports.spellings import factor, plain
 from pipeline.imports.values import is_ece
 from pipeline.sites import Site
 
@@ -104,7 +107,8 @@ def _about(
 ) -> dict[str, object]:
     """Project, place, licence, day and depth. Raises ValueError with what the database would not take."""
     said = {name: str(site.about.get(name, "")) for name in ("licence", "project", "province")}
-    licence = said["licence"] or stated.licence or PRIVATE
+    licence = (said["licence"] or stated.licence or PRIVATE).strip()
+    licence = {name.casefold(): name for name in known.licences}.get(licence.casefold(), licence)
     if licence not in known.licences:
         raise ValueError(f"licence {licence} is not known; known: {', '.join(sorted(known.licences))}")
     if not site.date:
@@ -118,7 +122,7 @@ def _about(
     return {
         "project": said["project"] or stated.project or Path(site.file).stem,
         "lon": round(site.lon, 7), "lat": round(site.lat, 7),
-        "province": said["province"] or stated.province or province(site) or NO_PROVINCE,
+        "province": _official(said["province"] or stated.province or province(site)) or NO_PROVINCE,
         "licence": licence, "sampled_on": site.date, "upper_cm": upper, "lower_cm": lower,
     }  # fmt: skip
 
@@ -127,20 +131,15 @@ def _measured(
     site: Site, stated: SampleFile, targets: Sequence[Target]
 ) -> Iterator[tuple[str, str, str, float]]:
     """Name, procedure ("" where nothing says it), unit and value of each quantity that was measured."""
-    extract = str(site.about.get("extract") or "")
-    if "ec" in site.about:
-        yield (
-            f"EC {extract}",
-            PROCEDURES.get(extract, ""),
-            str(site.about["ec_unit"]),
-            float(site.about["ec"]),
-        )
+    value, unit, extract = (site.about.get(name) for name in MEASURED)
+    if value is not None:
+        yield f"EC {extract}", PROCEDURES.get(str(extract), ""), str(unit), float(value)
     for target in targets:
         if target.kind != "regression" or target.name not in site.values:
             continue
         procedure = stated.procedures.get(target.name) or stated.procedures.get(target.value_column, "")
         if is_ece(target) and not procedure:
-            if "ec" in site.about:
+            if value is not None:
                 continue  # reckoned from it, or it itself
             procedure = "" if extract else PROCEDURES["paste"]
         yield target.name, procedure, target.unit, site.values[target.name]
@@ -160,6 +159,22 @@ def _result(name: str, procedure: str, unit: str, value: float, known: Known) ->
     if not way.lowest <= number <= way.highest:
         raise ValueError(f"{name}: {number:g} {way.unit} is beyond {way.lowest:g} to {way.highest:g}")
     return {"procedure": procedure, "value": number}
+
+
+def _official(name: str) -> str:
+    """A province as the law spells it, for rights go by names; what is no province of Viet Nam stays as it is."""
+    return _names().get(_bare(name), unicodedata.normalize("NFC", " ".join(name.split())))
+
+
+@functools.cache
+def _names() -> dict[str, str]:
+    return {_bare(name): name for name in boundaries.provinces()["name"]}
+
+
+def _bare(name: str) -> str:
+    """Without marks, kind, capitals and blanks."""
+    words = re.sub(r"^(tinh|thanh pho|tp) ", "", plain(name))
+    return plain(boundaries.plain(words)).replace(" ", "")
 
 
 def _provinces(config: Config) -> Callable[[Site], str]:

@@ -14,6 +14,8 @@ from pipeline.imports.spellings import Layer
 CONFLICT = 2.0
 #: Extract of a mean of conductivities of several extracts.
 MIXED = "mixed"
+#: What a site's ``about`` calls the conductivity that was read, its unit and its extract.
+MEASURED = ("measured_ec", "measured_unit", "measured_extract")
 #: Shorter gaps between layers, cm, are the surveyor's tape.
 GAP_CM = 5.0
 
@@ -153,13 +155,14 @@ def _measured(
     first: Draft, merged: Sequence[Draft], mean: Callable[[Sequence[float]], float]
 ) -> dict[str, str | float]:
     """What ``first`` says beside its values, with the mean of what was measured where all were measured alike."""
-    if not any("ec" in d.about for d in merged):
-        return first.about
-    ways = {(d.about.get("extract"), d.about.get("ec_unit")) for d in merged}
-    if len(ways) > 1:
-        rest = {k: v for k, v in first.about.items() if k not in ("ec", "ec_unit")}
-        return rest | {"extract": MIXED}
-    return first.about | {"ec": mean([float(d.about["ec"]) for d in merged])}
+    about = dict(first.about)
+    for value, unit, extract in (("ec", "ec_unit", "extract"), MEASURED):
+        ways = {(d.about.get(extract), d.about.get(unit)) for d in merged}
+        if len(ways) > 1:
+            about = {k: v for k, v in about.items() if k not in (value, unit)} | {extract: MIXED}
+        elif value in about:
+            about[value] = mean([float(d.about[value]) for d in merged])
+    return about
 
 
 def _layers(members: Sequence[Draft], wanted: tuple[float, float], found: Settled) -> list[Draft]:

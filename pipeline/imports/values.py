@@ -61,7 +61,10 @@ class Values:
 
     of_target: Mapping[str, float]
     conductivity: Conductivity | None = None
+    """What is to become ECe."""
     mends: tuple[Finding, ...] = ()
+    measured: Conductivity | None = None
+    """What the laboratory read, also where its own ECe is taken."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,14 @@ class Reader:
             conductivity = self._conductivity(cells, mends)
         if not found and conductivity is None and self.targets:
             raise Refused("no-value", names=", ".join(t.value_column for t in self.targets))
-        return Values(found, conductivity, tuple(mends))
+        return Values(found, conductivity, tuple(mends), conductivity or self._beside(cells))
+
+    def _beside(self, cells: Mapping[str, Cell]) -> Conductivity | None:
+        """The conductivity from which the file's own ECe was made, where it stands beside it and is understood."""
+        try:
+            return self._conductivity(cells, [])
+        except Refused:
+            return None
 
     def _soil(self, cells: Mapping[str, Cell]) -> None:
         medium = plain(str(cells.get("medium", "")))

@@ -72,12 +72,16 @@ def _expected(connection: psycopg.Connection) -> dict[Key, dict[str, Any]]:
             found[key] = item | {
                 "collection": key[0],
                 "id": key[1],
-                "properties": item["properties"]
-                | {"version": str(version)}
-                | ({} if now else {"deprecated": True}),
+                "properties": item["properties"] | _shown_also(item["properties"], version, now),
                 "links": item["links"] + [_link(rel, to) for rel, to in links.items() if to],
             }
     return found
+
+
+def _shown_also(properties: dict[str, Any], version: int, now: bool) -> dict[str, Any]:
+    """What only pgSTAC's copy says. It drops nulls, and STAC wants a ``datetime``."""
+    moment = properties.get("datetime") or properties.get("start_datetime")
+    return {"version": str(version), "datetime": moment} | ({} if now else {"deprecated": True})
 
 
 def _link(rel: str, to: Key) -> dict[str, str]:

@@ -190,7 +190,7 @@ def _items(connection: psycopg.Connection, sealed: _Sealed, name: str) -> Iterat
         if (properties.get("phusa:tile"), properties.get("phusa:target")) == (tile, target):
             yield shown | {
                 "id": f"{sealed.season.slug}_{name}", "collection": plain, "links": [],
-                "properties": {"datetime": None} | properties,
+                "properties": properties | {"datetime": None},
             }  # fmt: skip
 
 

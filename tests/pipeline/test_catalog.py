@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +289,10 @@ def test_a_list_of_items_is_a_catalogue(original_demo: Demo, tmp_path: Path) -> 
     assert found.dropped == ()  # the same record twice is one record
 
 
-def test_a_catalogue_over_http_is_asked_again_where_it_is_busy(original_demo: Demo) -> None:
+def test_a_catalogue_over_http_is_asked_again_where_it_is_busy(
+    original_demo: Demo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "WAIT_S", 0.01)
     with faults.serve(original_demo.config.parent) as server:
         server.planted["sentinel-2-l2a.json"] = ["status 503 0", "status 429 0"]
         server.planted[".json"] = ["status 502 0"]
@@ -312,3 +319,85 @@ def test_pages_that_run_in_a_circle_end() -> None:
     assert [r["id"] for r in catalog._paged(whole)] == ["a", "b", "b", "c", "d"]  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="repeat"):
         list(catalog._paged(Pages(["a", "b"], ["c"], ["a", "b"])))  # type: ignore[arg-type]
+
+
+@contextmanager
+def busy_api(features: list[Any], trouble: list[int], elsewhere: str = "") -> Iterator[str]:
+    """A STAC API with two items a page that first answers each search as ``trouble`` says; its links to a
+    next page go ``elsewhere``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *args: Any) -> None:
+            pass
+
+        def do_GET(self) -> None:
+            here = f"http://127.0.0.1:{self.server.server_address[1]}"  # type: ignore[index]
+            root = {"rel": "root", "href": here}
+            if self.path.startswith("/collections"):
+                known = sorted({f["collection"] for f in features})
+                extent = {
+                    "spatial": {"bbox": [[-180, -90, 180, 90]]},
+                    "temporal": {"interval": [[None, None]]},
+                }
+                about = {"type": "Collection", "stac_version": "1.0.0", "description": "x", "license": "x"}
+                return self.say({"collections": [about | {"id": c, "extent": extent, "links": []} for c in known],
+                                 "links": [root]})  # fmt: skip
+            classes = ["core", "item-search", "ogcapi-features", "collections"]
+            conforms = [f"https://api.stacspec.org/v1.0.0/{c}" for c in classes]
+            return self.say({
+                "type": "Catalog", "id": "x", "stac_version": "1.0.0", "description": "x", "conformsTo": conforms,
+                "links": [root, {"rel": "search", "href": f"{here}/search", "method": "POST"},
+                          {"rel": "data", "href": f"{here}/collections"}],
+            })  # fmt: skip
+
+        def do_POST(self) -> None:
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if trouble:
+                return self.say({}, trouble.pop(0))
+            mine = [f for f in features if f["collection"] in asked["collections"]]
+            at = int(asked.get("token", 0))
+            here = elsewhere or f"http://127.0.0.1:{self.server.server_address[1]}"  # type: ignore[index]
+            more = {"rel": "next", "href": f"{here}/search", "method": "POST", "body": {"token": at + 2},
+                    "merge": True}  # fmt: skip
+            links = [more] if at + 2 < len(mine) else []
+            return self.say({"type": "FeatureCollection", "features": mine[at : at + 2], "links": links})
+
+        def say(self, content: Any, status: int = 200) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Retry-After", "0")
+            self.end_headers()
+            self.wfile.write(body)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_busy_api_is_asked_again_for_every_page(
+    original_demo: Demo, file_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "WAIT_S", 0.01)
+    archive, features = original_demo.config.parent / "archive", []
+    for path in sorted(archive.glob("*/*.json")):
+        item = json.loads(path.read_text())
+        for asset in item["assets"].values():
+            asset["href"] = f"{file_server}/archive/{path.parent.name}/{Path(asset['href']).name}"
+        features.append(item)
+    with busy_api(features, [503, 429, 502]) as url:
+        provider = ApiProvider(kind="api", url=url, convention="earth-search")
+        found = search(original_demo, with_provider(original_demo, provider))
+    assert found.digest == search(original_demo).digest
+    assert found.dropped == ()
+    for trouble, elsewhere in (([400], ""), ([503] * 9, ""), ([], "http://localhost:1")):
+        with busy_api(features, trouble, elsewhere) as url:
+            provider = ApiProvider(kind="api", url=url, convention="earth-search")
+            config = with_provider(original_demo, provider)
+            with pytest.raises(InputError, match="does not answer as one"):
+                search(original_demo, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import geopandas
@@ -101,28 +102,52 @@ def of_database(demo: Demo) -> Path:
     sheet = pd.read_csv(demo.config.parent / "samples.csv").head(30)
     sheet["Tỉnh"] = ["Cà Mau"] * 20 + ["Bến Tre"] * 10
     sheet["Giấy phép"] = ["open"] * 10 + ["restricted"] * 10 + [""] * 9 + ["secret"]
-    sheet.loc[0, "ECe (dS/m)"] = "không đo"
-    sheet.loc[1, "ECe (dS/m)"] = 251  # more than there is
+    sheet.loc[0, ["ECe (dS/m)", "EC (dS/m)", "Phương pháp EC"]] = ""
+    sheet.loc[1, ["ECe (dS/m)", "EC (dS/m)"]] = 251  # more than there is
     sheet.to_csv(survey, index=False)
     return survey
 
 
-def test_accepted_sites_go_into_the_database(demo: Demo, phusa: Phusa, tmp_path: Path, dsn: str) -> None:
-    survey = of_database(demo)
+@pytest.fixture
+def people(dsn: str) -> Iterator[dict[str, str]]:
+    """Role -> the database's address for somebody who has it."""
+    names = {"reader": "docgia", "publisher": "congbo"}
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        for role, person in names.items():
+            schema.grant(owner, role, person)
+        yield {role: dsn.replace("phusa@", f"{person}@") for role, person in names.items()}
+        owner.execute("DROP ROLE docgia, congbo")
+
+
+def test_accepted_sites_go_into_the_database(
+    demo: Demo,
+    phusa: Phusa,
+    tmp_path: Path,
+    dsn: str,
+    people: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = pd.read_csv(of_database(demo), keep_default_na=False).set_index("Số hiệu mẫu")
+    names = list(given.index)
     table, report = tmp_path / "t.parquet", tmp_path / "r.json"
     command = ("samples", demo.config, "--out", table, "--report", report, "--json")
-    left_alone = phusa(*command, "--table-only")
-    assert left_alone.code == 0 and "database" not in left_alone.json
+    monkeypatch.setenv("PHUSA_DSN", people["reader"])
+    answer = phusa(*command)
+    assert (answer.code, "may not import samples" in answer.json["error"]) == (2, True)
+    assert not table.exists()
+    answer = phusa(*command, "--table-only")
+    assert answer.code == 0 and "database" not in answer.json
+    monkeypatch.setenv("PHUSA_DSN", people["publisher"])
     answer = phusa(*command)
     assert answer.code == 0, answer.err
     assert len(read_table(table)) == answer.json["sites"]
     refused = {r["sample_id"] for r in json.loads(report.read_text(encoding="utf-8"))["refusals"]}
     told = answer.json["database"]
     assert told["left_out"] == len(told["reasons"]) == 1
-    reasons = {r["sample_id"]: r["reason"] for r in told["reasons"]}
-    given = pd.read_csv(survey, keep_default_na=False).set_index("Số hiệu mẫu")
-    names = list(given.index)
-    assert "licence secret is not known; known: confidential, open, restricted" in reasons[names[29]]
+    assert told["reasons"][0]["sample_id"] == names[29]
+    assert (
+        "licence secret is not known; known: confidential, open, restricted" in told["reasons"][0]["reason"]
+    )
     assert names[1] in refused and names[0] not in refused  # its class is known, which is no result
     with psycopg.connect(dsn) as owner:
         rows = owner.execute(
@@ -136,40 +161,24 @@ def test_accepted_sites_go_into_the_database(demo: Demo, phusa: Phusa, tmp_path:
         site = given.loc[code]
         assert (province, licence) == (site["Tỉnh"], site["Giấy phép"] or "confidential")
         assert (lon, lat) == pytest.approx((float(site["Kinh độ"]), float(site["Vĩ độ"])), abs=1e-6)
-        assert (procedure, unit, project) == ("ECe_sat", "dS/m", "Khảo sát 2025")
-        assert value == pytest.approx(float(site["ECe (dS/m)"]))
-        assert depth == [0, 30]
-        assert pd.Timestamp(day) == pd.Timestamp(site["Ngày lấy mẫu"])
-
+        way = {"ECe": "ECe_sat", "EC1:5": "EC_ratio1-5"}[site["Phương pháp EC"]]
+        assert (procedure, unit, project) == (way, "dS/m", "Khảo sát 2025")
+        assert value == pytest.approx(float(site["EC (dS/m)"]))
+        assert (depth, day) == ([0, 20], site["Ngày lấy mẫu"])
+    by_licence = pd.Series([row[2] for row in rows]).value_counts()
+    with psycopg.connect(people["reader"], autocommit=True) as reader:
+        seen = dict(reader.execute("SELECT coordinates, count(*) FROM phusa.sample GROUP BY 1").fetchall())
+        assert seen == {"exact": by_licence["open"], "blurred": by_licence["restricted"],
+                        "hidden": by_licence["confidential"]}  # fmt: skip
+        assert reader.execute("SELECT count(*) FROM phusa.plot").fetchone() == (by_licence["open"],)
+        methods = reader.execute("SELECT * FROM phusa.samples_by_method").fetchall()
+        assert sum(row[3] for row in methods) == len(rows)
+        assert {row[:3] for row in methods} == {("Eleccond", row[5], "dS/m") for row in rows}
+    monkeypatch.setenv("PHUSA_DSN", dsn)
     assert phusa(*command).json["database"] == told
-    with psycopg.connect(dsn, autocommit=True) as owner:
+    with psycopg.connect(dsn) as owner:
         assert (
             kept == owner.execute("SELECT array_agg(xmin::text ORDER BY ctid) FROM phusa.result").fetchone()
         )
-        for person, role in (("docgia", "reader"), ("congbo", "publisher")):
-            schema.grant(owner, role, person)
-    try:
-        with psycopg.connect(dsn.replace("phusa@", "docgia@"), autocommit=True) as reader:
-            seen = dict(reader.execute(
-                "SELECT coordinates, count(*) FROM phusa.sample GROUP BY 1"
-            ).fetchall())  # fmt: skip
-            by_licence = pd.Series([row[2] for row in rows]).value_counts()
-            assert seen == {"exact": by_licence["open"], "blurred": by_licence["restricted"],
-                            "hidden": by_licence["confidential"]}  # fmt: skip
-            (plots,) = reader.execute("SELECT count(*) FROM phusa.plot").fetchone() or (None,)
-            assert plots == by_licence["open"]
-            methods = reader.execute("SELECT * FROM phusa.samples_by_method").fetchall()
-            assert methods == [("Eleccond", "ECe_sat", "dS/m", len(rows), 2)]
-        before = table.read_bytes()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("PHUSA_DSN", dsn.replace("phusa@", "docgia@"))
-            answer = phusa(*command)
-            assert (answer.code, "may not import samples" in answer.json["error"]) == (2, True)
-            assert table.read_bytes() == before
-            patch.setenv("PHUSA_DSN", dsn.replace("phusa@", "congbo@"))
-            assert phusa(*command).json["database"] == told
-            patch.delenv("PHUSA_DSN")
-            assert "PHUSA_DSN is not set" in phusa(*command).json["error"]
-    finally:
-        with psycopg.connect(dsn, autocommit=True) as owner:
-            owner.execute("DROP ROLE docgia, congbo")
+    monkeypatch.delenv("PHUSA_DSN")
+    assert "PHUSA_DSN is not set" in phusa(*command).json["error"]

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psycopg
 import pytest
 from products import SEASON, areas, make
@@ -22,7 +23,7 @@ from pipeline.errors import InputError
 from pipeline.files import sha256
 from pipeline.product import ProductId
 from pipeline.season import Season
-from pipeline.stores import address, integrity, repairs, rights, schema, wkb
+from pipeline.stores import address, integrity, repairs, rights, samples, schema, wkb
 from pipeline.stores.contract import Record, release_id
 from pipeline.stores.journal import Checkpoint
 from pipeline.stores.postgis import PostgisStore
@@ -172,6 +173,23 @@ def test_lost_pixels_come_back_when_the_tile_is_mapped_again(
     assert database.find(record.id, record.key) is None
     database.put(*make(tmp_path))
     assert database.verify() == []
+
+
+def test_a_product_that_was_mapped_again_takes_the_place_of_its_altered_row(
+    database: PostgisStore, tmp_path: Path
+) -> None:
+    """As a run does that no longer finds it by its key: what was released stays one product."""
+    record = database.put(*make(tmp_path))
+    database.publish(SEASON, [record])
+    bend(database, "UPDATE phusa.product SET key = 'x'")
+    assert database.find(record.id, record.key) is None
+    again = database.put(*make(tmp_path))
+    database.publish(SEASON, [again])
+    assert any("record 48PXS_salinity" in fault for fault in database.verify())
+    assert repairs.repair(database.connection)
+    assert database.verify() == [] and repairs.orphans(database.connection) == []
+    assert [r.key for r in database.published(SEASON)] == [record.key]
+    assert record.intact
 
 
 def test_what_a_killed_process_left_is_told_and_swept(
@@ -456,6 +474,11 @@ def test_a_dump_restored_into_an_empty_cluster_verifies(
     """The commands of docs/database.md."""
     database.publish(SEASON, [database.put(*make(tmp_path))], areas())
     database.publish(SEASON, [database.put(*make(tmp_path, fill=9))], areas())
+    row = {
+        "project": "p", "code": "c", "lon": 105.1, "lat": 9.4, "province": "Cà Mau", "licence": "confidential",
+        "sampled_on": "2025-03-01", "upper_cm": 0, "lower_cm": 20, "procedure": "ECe_sat", "value": 3.1,
+    }  # fmt: skip
+    samples.write(database.connection, pd.DataFrame([row]))
     kept = Checkpoint.of(database.journal())
     roles, dump = tmp_path / "roles.sql", tmp_path / "phusa.dump"
 
@@ -476,6 +499,9 @@ def test_a_dump_restored_into_an_empty_cluster_verifies(
     assert restored.verify(kept) == []
     assert integrity.journal(restored.connection) == database.journal()
     assert schema.migrate(f"{other_cluster}/restored") == []
+    samples.write(restored.connection, pd.DataFrame([row | {"value": 3.2}]))
+    assert restored.publish(SEASON, [restored.put(*make(tmp_path, fill=4))], areas()).changed
+    assert restored.verify(kept) == []
     assert restored.publish(SEASON, [restored.put(*make(tmp_path, fill=2))], areas()).changed
     assert restored.verify(kept) == []
     restored.close()

@@ -81,7 +81,9 @@ def test_a_release_needs_a_second_person(enter: Enter, tmp_path: Path) -> None:
     assert steps == [
         ("submit", "publisher_reviewer"), ("review", "reviewer_publisher"), ("publish", "publisher_reviewer"),
     ]  # fmt: skip
-    assert judge.verify() == []
+    assert judge.verify() == maker.verify() == []
+    with pytest.raises(InputError, match="the database refuses"):
+        reader.verify()
 
 
 def test_a_rejected_candidate_is_withdrawn_and_may_come_again(enter: Enter, tmp_path: Path) -> None:

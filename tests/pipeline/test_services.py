@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import numpy as np
 import psycopg
+import pystac
 import pystac_client
 import pytest
 import rasterio
@@ -23,6 +24,7 @@ import shapely
 from mapped import SEASON, products
 from matplotlib.image import imread
 from numpy.typing import NDArray
+from pystac.validation import RegisteredValidator
 from support import Phusa, free_port, wait_for
 
 from pipeline.grid import Tile
@@ -171,6 +173,14 @@ def test_versions_lead_to_one_another_in_the_api(
         history = next(link["href"] for link in told["links"] if link["rel"] == "version-history")
         assert [i["id"] for i in get(history)["features"]] == [before.id]
         assert get(f"{api}/collections/{old}")["deprecated"] is True
+        validator = RegisteredValidator.get_validator()
+        for kind, address in (
+            (pystac.STACObjectType.COLLECTION, f"{api}/collections/{plain}"),
+            (pystac.STACObjectType.COLLECTION, f"{api}/collections/{old}"),
+            (pystac.STACObjectType.ITEM, f"{api}/collections/{plain}/items/{now.id}"),
+            (pystac.STACObjectType.ITEM, f"{api}/collections/{old}/items/{before.id}"),
+        ):
+            validator.validate_core(get(address), kind, "1.1.0")
     store.publish(SEASON, first)
     assert store.verify() == []
     rows = store.connection.execute(  # type: ignore[attr-defined]

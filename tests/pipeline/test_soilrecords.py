@@ -48,14 +48,20 @@ def told(config: Config, *given: Site, **stated: Any) -> tuple[list[dict[str, An
 
 
 def test_a_conductivity_is_kept_in_its_extract_and_not_the_ece_reckoned_from_it(config: Config) -> None:
-    about: dict[str, str | float] = {"ec": 850.0, "ec_unit": "µS/cm", "extract": "1:5"}
+    about: dict[str, str | float] = {
+        "measured_ec": 850.0,
+        "measured_unit": "µS/cm",
+        "measured_extract": "1:5",
+    }
     rows, left = told(config, site(about=about))
     assert [(r["procedure"], r["value"]) for r in rows] == [("EC_ratio1-5", 0.85)] and left == []
-    rows, left = told(config, site(about={"ec": 4.0, "ec_unit": "dS/m", "extract": "paste"}))
+    rows, left = told(
+        config, site(about={"measured_ec": 4.0, "measured_unit": "dS/m", "measured_extract": "paste"})
+    )
     assert [(r["procedure"], r["value"]) for r in rows] == [("ECe_sat", 4.0)] and left == []
-    rows, left = told(config, site(about={"extract": "mixed"}))
+    rows, left = told(config, site(about={"measured_extract": "mixed"}))
     assert rows == [] and "how it was measured is not known" in left[0]
-    rows, left = told(config, site(about=about | {"extract": "1:3"}))
+    rows, left = told(config, site(about=about | {"measured_extract": "1:3"}))
     assert rows == [] and "how it was measured is not known" in left[0]
 
 
@@ -79,7 +85,7 @@ def test_columns_go_before_the_config_and_the_config_before_what_is_private(conf
     [
         ({"date": ""}, "no day of sampling"),
         ({"values": {"salinity": 300.0}}, "salinity: 300 dS/m is beyond 0 to 250"),
-        ({"about": {"licence": "Open"}}, "licence Open is not known"),
+        ({"about": {"licence": "secret"}}, "licence secret is not known"),
         ({"about": {"depth_top_cm": 20.0, "depth_bottom_cm": 20.0}}, "depth 20 to 20 cm is no layer"),
     ],
 )
@@ -152,10 +158,50 @@ def test_repeats_keep_the_mean_of_what_was_measured(tmp_path: Path) -> None:
         head + "A1,2025-03-01,105.1,9.4,1.0,0-20\nA1,2025-03-01,105.1,9.4,1.44,0-20\n", encoding="utf-8"
     )
     (found,) = sites.read(file, SEASON, [target("salinity")], Stated()).sites
-    assert found.about["ec"] == pytest.approx(1.2)
+    assert found.about["ec"] == found.about["measured_ec"] == pytest.approx(1.2)
     file.write_text(
         head + "A1,2025-03-01,105.1,9.4,1.0,0-10\nA1,2025-03-01,105.1,9.4,4.0,10-30\n", encoding="utf-8"
     )
     (found,) = sites.read(file, SEASON, [target("salinity")], Stated()).sites
-    assert found.about["ec"] == pytest.approx(3.0)
+    assert found.about["ec"] == found.about["measured_ec"] == pytest.approx(3.0)
     assert (found.about["depth_top_cm"], found.about["depth_bottom_cm"]) == (0, 30)
+
+
+def test_the_reading_beside_a_laboratorys_own_ece_is_what_was_measured(
+    config: Config, tmp_path: Path
+) -> None:
+    file = tmp_path / "lab.csv"
+    head = "Mã mẫu,Ngày,Kinh độ,Vĩ độ,ece,EC (mS/cm),Phương pháp EC\n"
+    lines = (
+        "A1,2025-03-01,105.1,9.4,6.0,0.8,EC1:5",
+        "A2,2025-03-01,105.2,9.4,6.0,,",
+        "A3,2025-03-01,105.3,9.4,6.0,0.8,bằng mắt",
+    )
+    file.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    found = sites.read(file, SEASON, [target("salinity")], Stated()).sites
+    assert [s.values["salinity"] for s in found] == [6.0] * 3
+    rows, left = soilrecords.records(found, [SampleFile(file=file)], config, KNOWN)
+    assert [(r.procedure, r.value) for r in rows.itertuples()] == [
+        ("EC_ratio1-5", 0.8), ("ECe_sat", 6.0), ("ECe_sat", 6.0)
+    ]  # fmt: skip
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("Tỉnh Cà Mau", "Cà Mau"), ("CA MAU", "Cà Mau"), ("cà  mau", "Cà Mau"), ("Ca\u0300 Mau", "Cà Mau"),
+        ("TP. Hồ Chí Minh", "Hồ Chí Minh"), ("TP HCM", "Hồ Chí Minh"), ("thanh pho can tho", "Cần Thơ"),
+        ("Thừa Thiên - Huế", "Thừa Thiên Huế"), ("Kandal", "Kandal"), (" Ta Kev ", "Ta Kev"),
+    ],
+)  # fmt: skip
+def test_a_province_is_spelt_as_the_law_has_it_for_rights_go_by_names(
+    config: Config, given: str, kept: str
+) -> None:
+    (row,), _ = told(config, site(about={"province": given, "licence": " Open"}))
+    assert (row["province"], row["licence"]) == (kept, "open")
+
+
+def test_no_two_provinces_are_one_without_their_marks() -> None:
+    names = set(boundaries.provinces()["name"])
+    assert len({soilrecords._bare(name) for name in names}) == len(names)

@@ -19,7 +19,8 @@ COMMENT ON COLUMN phusa.bucket.path IS 'Thư mục gốc tương ứng | Folder 
 
 -- --- pgSTAC: official items, and those that they replaced -----------------------------------------
 
--- Version numbers count a season's releases as they were submitted.
+-- Version numbers count a season's releases as they were submitted. pgSTAC drops nulls, and STAC wants a
+-- `datetime`: the season's first day stands there.
 CREATE FUNCTION phusa.listing(in_region text, in_season text)
 RETURNS TABLE (collection text, id text, content jsonb)
 LANGUAGE sql STABLE SET search_path = pg_catalog, phusa, pg_temp AS $$
@@ -40,7 +41,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, phusa, pg_temp AS $$
     )
     SELECT collection, id, item || jsonb_build_object(
         'id', id, 'collection', collection,
-        'properties', (item -> 'properties') || jsonb_build_object('version', version::text)
+        'properties', (item -> 'properties') || jsonb_build_object('version', version::text,
+                'datetime', coalesce(item #>> '{properties,datetime}', item #>> '{properties,start_datetime}'))
             || CASE WHEN official THEN '{}' ELSE '{"deprecated": true}'::jsonb END,
         'links', coalesce(item -> 'links', '[]') || (
             SELECT coalesce(jsonb_agg(jsonb_build_object('rel', rel, 'href', href, 'type', 'application/geo+json')
