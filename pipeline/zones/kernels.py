@@ -278,6 +278,14 @@ def share_cells(parts: Ints, labels: Labels, unassigned: int, first: int) -> tup
                     if best < 0 or shares[j] > shares[best]:
                         best = j
             shares[best] += left
+            kept = begin
+            for j in range(begin, len(zones)):  # a sliver may have shrunk to nothing
+                if shares[j] > 0:
+                    zones[kept], shares[kept] = zones[j], shares[j]
+                    kept += 1
+            while len(zones) > kept:
+                zones.pop()
+                shares.pop()
         elif others < room:
             zones.append(np.int64(unassigned))
             shares.append(np.int64(room - others))

@@ -99,11 +99,11 @@ def of_database(demo: Demo) -> Path:
     content["samples"] = [{**content["samples"][0], "file": "survey.csv", "project": "Khảo sát 2025"}]
     content["store"] = {"kind": "postgis", "path": "pg"}
     demo.config.write_text(yaml.safe_dump(content, allow_unicode=True))
-    sheet = pd.read_csv(demo.config.parent / "samples.csv").head(30)
+    sheet = pd.read_csv(demo.config.parent / "samples.csv", dtype=str, keep_default_na=False).head(30)
     sheet["Tỉnh"] = ["Cà Mau"] * 20 + ["Bến Tre"] * 10
     sheet["Giấy phép"] = ["open"] * 10 + ["restricted"] * 10 + [""] * 9 + ["secret"]
     sheet.loc[0, ["ECe (dS/m)", "EC (dS/m)", "Phương pháp EC"]] = ""
-    sheet.loc[1, ["ECe (dS/m)", "EC (dS/m)"]] = 251  # more than there is
+    sheet.loc[1, ["ECe (dS/m)", "EC (dS/m)"]] = "251"  # more than there is
     sheet.to_csv(survey, index=False)
     return survey
 

@@ -11,7 +11,7 @@ import pyproj
 import pytest
 import shapely
 from affine import Affine
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -81,6 +81,7 @@ def strips_of(edges: Sequence[float], wave: float) -> list[shapely.Geometry]:
 
 
 @settings(max_examples=40, deadline=None)
+@example([600110.0, 600097.8649423816], 14.0)  # a sliver shrinks to nothing where zones overlap
 @given(st.lists(st.floats(600_020, 600_280), min_size=2, max_size=5, unique=True), st.floats(0, 15))
 def test_shares_of_each_cell_sum_to_one(edges: list[float], wave: float) -> None:
     shapes = strips_of([599_900, *sorted(edges), 600_400], 0) + strips_of(sorted(edges), wave)
