@@ -38,6 +38,7 @@ lock: install  ## Resolve all packages anew into requirements.lock
 
 bench: install  ## Figures: each file of benchmarks/ prints ratios measured in one run
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'stackstac>=0.5'
 	for file in benchmarks/*.py; do $(BIN)/python $$file; done
 
 clean:  ## Remove what install and demo made
