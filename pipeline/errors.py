@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class PhusaError(Exception):
-    """Base. Exit 1: an error of ours, or blocks that failed by one."""
+    """Base. Exit 1: an error of ours, or blocks that failed by one.
+
+    ``more`` stands beside the error in what ``--json`` prints.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", **more: Any) -> None:
+        super().__init__(message)
+        self.more = more
 
 
 class InputError(PhusaError):

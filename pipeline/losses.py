@@ -39,7 +39,8 @@ def refuse_ground(failed_px: int, ground_px: int, what: str) -> None:
 
 def refuse_records(records: Sequence[Record], allowed: float) -> None:
     """Raises LossError where stored products lack too many reads, or too much ground."""
-    refuse(of_records(records), allowed, {r.id.name: r.lost_reads for r in records if r.lost_reads})
+    lost = {f"tile {r.id.tile}": r.lost_reads for r in records if r.lost_reads}  # its targets share them
+    refuse(of_records(records), allowed, lost)
     for record in records:
         p = record.item["properties"]
         refuse_ground(int(p.get("phusa:failed_px", 0)), int(p.get("phusa:ground_px", 0)), record.id.name)

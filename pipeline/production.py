@@ -287,7 +287,8 @@ def status(config: Config, store: Store) -> dict[str, Any]:
     """Season name -> its products done (published or drafts), missing and failed.
 
     ``stale`` says that the config or a trained model changed since the season was mapped;
-    ``refused`` that too much imagery was lost for its products to be published.
+    ``published`` counts those that the official release shows, ``unpublished`` names those that wait for it;
+    ``refused`` says that too much imagery was lost for its products to be published.
     """
     return {season.name: _season_status(config, season, store) for season in config.seasons.values()}
 
@@ -329,6 +330,8 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
             failed.append({"product": f"{tile}_{target}", "error": errors[tile, target]})
         else:
             missing.append(f"{tile}_{target}")
+    official = {(record.id, record.key) for record in store.published(season)}
+    shown = official & {(record.id, record.key) for record in done} if state else official
     share = losses.of_records(done)
     running = _running(work, season)
     return {
@@ -337,7 +340,8 @@ def _season_status(config: Config, season: Season, store: Store) -> dict[str, An
         "done": [record.id.name for record in done],
         "missing": missing,
         "failed": failed,
-        "published": len(store.published(season)),
+        "published": len(shown),
+        "unpublished": [record.id.name for record in done if (record.id, record.key) not in shown],
         "loss_percent": share,
         "refused": share > config.max_loss_percent,
         **(_acquisitions(work, season) if state else {}),

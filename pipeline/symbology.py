@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from typing import Literal
 from xml.etree import ElementTree as ET
 
-import matplotlib
-
 from models.targets import Target, Title
 from pipeline.product import REASONS, ProductBand
 from pipeline.statistics import BandStatistics
@@ -130,6 +128,8 @@ def _breaks(target: Target, band: ProductBand, known: BandStatistics) -> list[fl
 
 
 def _stops(values: Sequence[float], colours: str, unit: str) -> tuple[Entry, ...]:
+    import matplotlib  # here, since it complains of homes that cannot be written, and most commands draw nothing
+
     shades = matplotlib.colormaps[colours]
     last = max(len(values) - 1, 1)
     return tuple(

@@ -60,13 +60,16 @@ def check(repair: bool) -> Result:
     with _connected() as connection:
         from pipeline.stores import integrity, mirrors, repairs, schema
 
+        if not schema.applied(connection):
+            raise InputError("the database has no schema of phusa; run `phusa db init`")
         pending = schema.pending(connection)
         if pending:
             raise InputError(f"the database lacks {', '.join(pending)}; run `phusa db migrate`")
         repaired = repairs.repair(connection) if repair else []
         faults = [*repairs.orphans(connection), *integrity.faults(connection), *mirrors.faults(connection)]
     if faults:
-        raise IntegrityError("\n".join(faults))
+        mended = [f"repaired: {line}" for line in repaired]
+        raise IntegrityError("\n".join([*mended, *faults]), repaired=repaired, faults=faults)
     return {"repaired": repaired, "faults": []}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,18 @@ from pipeline import telling
 from pipeline.drive import Budget
 from pipeline.journal import Listener
 
-_ABOVE_0 = click.FloatRange(min=0, min_open=True)
+
+class _Amount(click.FloatRange):
+    """A number above 0; "nan" passes for one in every range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        number = super().convert(value, param, context)
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number of hours or GB.", param, context)
+        return number
+
+
+_ABOVE_0 = _Amount(min=0, min_open=True)
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from pipeline.cli import shell
-from pipeline.cli.shell import Result, Told, command
+from pipeline.cli.shell import Result, Told, command, open_configured
 from pipeline.config import Config
 from pipeline.errors import InputError, IntegrityError
-from pipeline.stores import Release, Store, official_on, open_store
+from pipeline.stores import Release, Store, official_on
 from pipeline.stores.journal import Checkpoint
 
 _PATH = click.Path(path_type=Path)
@@ -35,7 +32,7 @@ def review(config: Path, season: str, reject: bool, remark: str) -> Result:
     if reject and not remark:
         raise InputError("--reject needs --remark: the publisher must know why")
     settings = Config.read(config)
-    with opened(settings) as store:
+    with open_configured(settings) as store:
         release = store.review(settings.season(season), not reject, remark)
     return _told(store, release)
 
@@ -50,7 +47,7 @@ def withdraw(config: Path, season: str, reason: str) -> Result:
     if not reason.strip():
         raise InputError("--reason is empty; readers will ask why the maps are gone")
     settings = Config.read(config)
-    with opened(settings) as store:
+    with open_configured(settings) as store:
         release = store.withdraw(settings.season(season), reason)
     return _told(store, release)
 
@@ -68,7 +65,7 @@ def history(config: Path, moment: str | None) -> Result:
     """
     settings = Config.read(config)
     when = _moment(moment) if moment else None
-    with opened(settings) as store:
+    with open_configured(settings) as store:
         events = store.history()
     if when:
         official = official_on(events, when)
@@ -89,7 +86,7 @@ def verify(config: Path, checkpoint: Path | None) -> Result:
     """Check that everything released, and the journal, is as it was released."""
     settings = Config.read(config)
     known = Checkpoint.read(checkpoint) if checkpoint else None
-    with opened(settings) as store:
+    with open_configured(settings) as store:
         faults = store.verify(known)
     if faults:
         raise IntegrityError("\n".join(faults))
@@ -106,7 +103,7 @@ def journal() -> None:
 @command
 def show(config: Path) -> Result:
     """The entries as they are stored, with their hashes."""
-    with opened(Config.read(config)) as store:
+    with open_configured(Config.read(config)) as store:
         entries = store.journal()
     lines = [f"{e.hash}  {e.line}" for e in entries]
     return Told({"entries": [{"hash": e.hash, "line": e.line} for e in entries]}, lines)
@@ -120,25 +117,15 @@ def show(config: Path) -> Result:
 @command
 def checkpoint(config: Path, out: Path) -> Result:
     """Write down how far the journal has come, for `phusa verify --checkpoint`."""
-    with opened(Config.read(config)) as store:
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"--out {out}: its folder is not there; is the disk mounted that is to keep it?")
+    with open_configured(Config.read(config)) as store:
         entries, faults = store.journal(), store.verify()
     if faults:
         raise IntegrityError("\n".join(faults))
     made = Checkpoint.of(entries)
     made.write(out)
     return {"out": str(out.resolve()), "entries": made.entries, "head": made.head}
-
-
-@contextmanager
-def opened(settings: Config) -> Iterator[Store]:
-    """The config's store, closed at the end."""
-    if settings.store is None:
-        raise InputError("the config has no store; add the key store")
-    store = open_store(settings.store, settings.region.name, shell.dsn())
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _told(store: Store, release: Release) -> Result:

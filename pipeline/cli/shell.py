@@ -11,9 +11,10 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -54,7 +55,7 @@ def command(function: Callable[..., Result]) -> Callable[..., None]:
         try:
             result = function(**options)
         except PhusaError as error:
-            _fail(str(error), error.exit_code, as_json, debug)
+            _fail(str(error), error.exit_code, as_json, debug, error.more)
         except KeyboardInterrupt:
             _fail("interrupted; run the same command again to go on", 1, as_json, debug)
         except OSError as error:
@@ -105,12 +106,14 @@ class Program(click.Group):
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _fail(message: str, code: int, as_json: bool, debug: bool) -> None:
+def _fail(
+    message: str, code: int, as_json: bool, debug: bool, more: Mapping[str, Any] = MappingProxyType({})
+) -> None:
     if debug:
         traceback.print_exc()
     click.echo(f"phusa: {message}", err=True)
     if as_json:
-        click.echo(json_text({"error": message, "exit_code": code}), nl=False)
+        click.echo(json_text({**more, "error": message, "exit_code": code}), nl=False)
     sys.exit(code)
 
 
@@ -214,11 +217,27 @@ def store_settings(settings: Config) -> FolderSettings | PostgisSettings:
     return settings.store
 
 
+def _refusal(error: Exception) -> PhusaError | None:
+    """What the database's own error means to people; None for any other."""
+    if not type(error).__module__.startswith("psycopg"):  # which is of an extra
+        return None
+    import psycopg
+
+    from pipeline.stores import address
+
+    return address.told(error) if isinstance(error, psycopg.Error) else None
+
+
 @contextmanager
 def open_configured(settings: Config) -> Iterator[Store]:
     """The config's store, closed at the end."""
     store = open_store(store_settings(settings), settings.region.name, dsn())
     try:
         yield store
+    except Exception as error:
+        meant = _refusal(error)
+        if meant is None:
+            raise
+        raise meant from None
     finally:
         store.close()

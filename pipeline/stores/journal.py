@@ -132,7 +132,9 @@ def replay(entries: Iterable[Entry]) -> dict[tuple[str, str, str], Standing]:
     found: dict[tuple[str, str, str], Standing] = {}
     for e in entries:
         said = e.content
-        if said.get("action") == "import":  # of samples: no release's
+        if (
+            said.get("action") == "import" or "release" not in said
+        ):  # of samples; or spoiled, as ``faults`` tells
             continue
         key = (str(said.get("region")), str(said.get("season")), str(said.get("release")))
         manifest = str(said.get("manifest"))

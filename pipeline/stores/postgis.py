@@ -28,7 +28,7 @@ from pipeline.season import Season, slug
 from pipeline.stores import address, integrity, mending, mirrors, repairs, schema, wkb
 from pipeline.stores.bucket import Bucket
 from pipeline.stores.contract import Event, Record, Release, release_id, unfenced
-from pipeline.stores.journal import Checkpoint, Entry
+from pipeline.stores.journal import Checkpoint, Entry, faults
 
 Pixels = Literal["in_database", "out_of_database"]
 
@@ -293,6 +293,8 @@ class PostgisStore:
         return [_record(row) for row in rows]
 
     def history(self) -> list[Event]:
+        if spoiled := faults(self.journal(), "phusa.journal"):
+            raise IntegrityError("\n".join(spoiled))
         rows = self.connection.execute(
             "SELECT at, person, action, season, release, coalesce(remark, '') FROM phusa.history "
             "WHERE region = %s ORDER BY seq",

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from chain import edit, run, trained
 from support import Phusa
@@ -65,6 +66,12 @@ def test_a_sample_file_with_no_usable_row_leaves_a_report_and_no_table(
     assert "no usable row: {'bad-value': 1, 'outside-globe': 1}" in answer.json["error"]
     assert not (tmp_path / "t").exists()
     assert [r["row"] for r in json.loads((tmp_path / "r.json").read_text())["refusals"]] == [2, 3]
+
+
+@pytest.mark.parametrize("option", ["--budget-hours", "--budget-gb"])
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "soon"])
+def test_a_budget_is_a_number(small: Demo, phusa: Phusa, option: str, value: str) -> None:
+    assert run(phusa, small, option, value, command="map").code == 2
 
 
 def test_an_area_off_the_images_names_the_place(small: Demo, phusa: Phusa, tmp_path: Path) -> None:

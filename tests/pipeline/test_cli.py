@@ -16,6 +16,7 @@ from support import Phusa
 
 from pipeline.cli import main
 from pipeline.demo import Demo
+from pipeline.stores import schema
 
 
 def test_step_by_step_gives_the_same_maps_as_run(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
@@ -102,11 +103,14 @@ def test_a_second_run_finds_all_done_and_a_deleted_product_comes_back(small: Dem
 def test_status_before_any_run_is_honest(small: Demo, phusa: Phusa) -> None:
     assert phusa("status", small.config, "--json").json["seasons"][small.season] == {
         "planned": False, "stale": False, "done": [], "missing": [], "failed": [], "published": 0,
+        "unpublished": [],
         "loss_percent": 0, "refused": False,
     }  # fmt: skip
 
 
-def test_the_same_season_into_postgis(small: Demo, phusa: Phusa, dsn: str) -> None:
+def test_the_same_season_into_postgis(
+    small: Demo, phusa: Phusa, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     edit(small, store={"kind": "postgis", "path": "pg"})
     first = run(phusa, small)
     assert first.code == 0, first.err
@@ -143,6 +147,13 @@ def test_the_same_season_into_postgis(small: Demo, phusa: Phusa, dsn: str) -> No
         assert again.json["computed"] == computed
         assert lost.read_bytes() == content
         assert phusa("verify", small.config, "--json").code == 0
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        schema.grant(owner, "reader", "docgia")
+    monkeypatch.setenv("PHUSA_DSN", dsn.replace("phusa@", "docgia@"))
+    refused = phusa("status", small.config, "--json")
+    assert (refused.code, "`phusa db grant` gives roles" in refused.json["error"]) == (2, True)
+    with psycopg.connect(dsn, autocommit=True) as owner:
+        owner.execute("DROP ROLE docgia")
 
 
 def test_pixels_from_an_api_over_http_make_the_same_maps(small: Demo, phusa: Phusa, stac_api: str) -> None:

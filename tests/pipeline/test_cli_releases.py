@@ -53,6 +53,11 @@ def test_the_steps_of_a_release(waiting: Demo, phusa: Phusa, tmp_path: Path) -> 
     assert on.json["official"] == {}
     assert phusa("history", config, "--on", "soon").code == 2
     kept = tmp_path / "kept.json"
+    elsewhere = phusa(
+        "journal", "checkpoint", config, "--out", tmp_path / "unmounted" / "kept.json", "--json"
+    )
+    assert (elsewhere.code, "is the disk mounted" in elsewhere.json["error"]) == (2, True)
+    assert not (tmp_path / "unmounted").exists()
     written = phusa("journal", "checkpoint", config, "--out", kept, "--json")
     assert (written.code, written.json["entries"]) == (0, 2)
     shown = phusa("journal", "show", config, "--json").json["entries"]

@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 from support import Phusa
 
 from pipeline import companions, stac
-from pipeline.errors import InputError
+from pipeline.errors import InputError, IntegrityError
 from pipeline.files import sha256
 from pipeline.product import ProductId
 from pipeline.season import Season
@@ -144,6 +144,30 @@ def test_altered_rows_are_made_what_was_released_or_named(dsn: str, phusa: Phusa
             repairs.repair(store.connection)
             assert any(told in fault for fault in integrity.seen(store.connection)), harm
     assert store.verify() == []
+    store.close()
+
+
+def test_what_was_mended_is_told_beside_what_was_not(dsn: str, phusa: Phusa, tmp_path: Path) -> None:
+    store = PostgisStore.open(tmp_path / "store", "delta", dsn)
+    store.publish(SEASON, [store.put(*make(tmp_path))], None, {"RUN": "{}"})
+    bend(store, "UPDATE phusa.document SET content = 'x' WHERE name = 'RUN'")
+    bend(store, "UPDATE phusa.release SET submitted_by = 'somebody'")
+    answer = phusa("db", "check", "--repair", "--json")
+    assert answer.code == 5
+    assert any("state is again that of the journal" in line for line in answer.json["repaired"])
+    assert len(answer.json["faults"]) == 1 and "document RUN was altered" in answer.json["faults"][0]
+    assert all(line in answer.err for line in (*answer.json["repaired"], *answer.json["faults"]))
+    assert phusa("db", "check", "--repair", "--json").json["repaired"] == []
+    store.close()
+
+
+def test_a_spoiled_journal_tells_no_history(dsn: str, tmp_path: Path) -> None:
+    store = PostgisStore.open(tmp_path / "store", "delta", dsn)
+    store.publish(SEASON, [store.put(*make(tmp_path))])
+    bend(store, "UPDATE phusa.journal SET line = 'garbage' WHERE seq = 1")
+    with pytest.raises(IntegrityError, match="entry 1 was altered"):
+        store.history()
+    assert not any("None" in fault for fault in store.verify())
     store.close()
 
 
@@ -409,8 +433,9 @@ def test_a_changed_or_unknown_migration_is_refused(dsn: str, phusa: Phusa) -> No
 
 def test_migrate_needs_what_init_makes(empty: str, phusa: Phusa, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHUSA_DSN", empty)
-    answer = phusa("db", "migrate", "--json")
-    assert (answer.code, "db init" in answer.json["error"]) == (2, True)
+    for command in ("migrate", "check"):
+        answer = phusa("db", command, "--json")
+        assert (answer.code, "run `phusa db init`" in answer.json["error"]) == (2, True)
 
 
 # --- people and addresses ----------------------------------------------------------------------

@@ -69,6 +69,8 @@ def test_a_store_that_is_a_file_is_refused(small: Demo, phusa: Phusa) -> None:
 def test_what_was_mapped_by_other_inputs_is_not_published(small: Demo, phusa: Phusa, tmp_path: Path) -> None:
     bundles = trained(phusa, small, tmp_path)
     assert run(phusa, small, *bundles, command="map").code == 0
+    status = phusa("status", small.config, "--json").json["seasons"][small.season]
+    assert (status["published"], sorted(status["unpublished"])) == (0, sorted(status["done"]))
     original = small.config.read_text()
     content = yaml.safe_load(original)
     seasons = {small.season: content["seasons"][small.season] | {"end": "2025-03-31"}}
@@ -88,6 +90,12 @@ def test_what_was_mapped_by_other_inputs_is_not_published(small: Demo, phusa: Ph
         small.config.write_text(original)
     assert not phusa("status", small.config, "--json").json["seasons"][small.season]["stale"]
     assert run(phusa, small, command="publish").code == 0
+    status = phusa("status", small.config, "--json").json["seasons"][small.season]
+    assert (status["published"], status["unpublished"]) == (len(status["done"]), [])
+    edit(small, clouds={"dilate_m": 20})
+    assert run(phusa, small, *bundles, command="map").code == 0
+    status = phusa("status", small.config, "--json").json["seasons"][small.season]
+    assert (status["published"], sorted(status["unpublished"])) == (0, sorted(status["done"]))
 
 
 def test_a_model_trained_after_the_map_asks_for_another_map(

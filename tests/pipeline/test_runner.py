@@ -216,7 +216,8 @@ def test_workers_that_are_gone_are_told_and_waited_for_and_new_ones_go_on(
         made.worker()
         while next(outcomes).result != made.processes[3].pid:  # who joins gets work
             assert made.processes[3].poll() is None
-        assert endless.limit == 2 * runner.AHEAD
+        while endless.limit < 2 * runner.AHEAD:  # workers are counted a moment later; it ends with the tasks
+            next(outcomes)
         made.processes[0].kill()
         with pytest.raises(PhusaError, match=r"scheduler is gone.*run the same command again"):
             list(outcomes)
