@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
+
+from features import bits
+from features.bits import Bits
 
 #: Cloud shadow, medium and high probability cloud, cirrus: grown by the dilation radius.
 CLOUDY = (3, 8, 9, 10)
@@ -16,6 +20,10 @@ UNSEEN = (0, 1)
 BARE = 5
 #: Last of ESA's classes; what is above is no class, so nothing is known of it.
 LAST = 11
+#: Fewest dates that tell that a pixel is called cloud nearly always, and how often that is.
+DATES, NEARLY_ALWAYS = 8, 0.9
+#: Cloud of medium and high probability: what bright salt and sand are taken for.
+BRIGHT = (8, 9)
 
 
 def clear(scl: NDArray[np.uint8], radius: int, also: NDArray[np.bool_] | None = None) -> NDArray[np.bool_]:
@@ -25,43 +33,89 @@ def clear(scl: NDArray[np.uint8], radius: int, also: NDArray[np.bool_] | None = 
     is what another opinion calls cloud (``also``).
     Water (6) stays clear: flooded rice is class 6. Callers pass a halo of ``radius`` and cut it off.
     """
-    cloudy = _among(scl, CLOUDY)
-    if also is not None:
-        cloudy |= also
-    if radius > 0 and cloudy.any():
-        cloudy = grow(cloudy, radius)
-    return ~(cloudy | _among(scl, UNSEEN) | (scl > LAST))
+    height, width = scl.shape
+    found = Classes.of(scl, (height, width), (slice(0, height), slice(0, width)))
+    return bits.unpack(found.clear(radius, None if also is None else bits.pack(also)), width)
 
 
-def _among(scl: NDArray[np.uint8], codes: Sequence[int]) -> NDArray[np.bool_]:
-    """Comparing with one code after another takes a tenth of np.isin's time."""
-    found: NDArray[np.bool_] = scl == codes[0]
-    for code in codes[1:]:
-        found |= scl == code
-    return found
+@dataclass(frozen=True)
+class Classes:
+    """A scene classification on a grid, as masks of ``features.bits``."""
+
+    width: int
+    """Pixels of a row."""
+    cloudy: Bits
+    hidden: Bits
+    """Unseen, or of no class that there is."""
+    seen: Bits
+    """Of any class but 0."""
+    bright: Bits
+
+    @classmethod
+    def of(
+        cls,
+        scl: NDArray[np.uint8],
+        shape: tuple[int, int],
+        part: tuple[slice, slice],
+        up: int = 1,
+        skip: tuple[int, int] = (0, 0),
+    ) -> Classes:
+        """Of classes that lie on a grid as ``bits.planes`` tells."""
+        return cls(shape[1], *bits.planes(scl, _FLAGS, 4, shape, part, up, skip))
+
+    def clear(self, radius: int, also: Bits | None = None) -> Bits:
+        """As the function ``clear``."""
+        cloudy = self.cloudy if also is None else self.cloudy | also
+        return bits.inverse(bits.grown(cloudy, radius, self.width) | self.hidden, self.width)
 
 
-#: Fewest dates that tell that a pixel is called cloud nearly always, and how often that is.
-DATES, NEARLY_ALWAYS = 8, 0.9
-#: Cloud of medium and high probability: what bright salt and sand are taken for.
-BRIGHT = (8, 9)
+def _flags() -> NDArray[np.uint8]:
+    codes = np.arange(256)
+    hidden = np.isin(codes, UNSEEN) | (codes > LAST)
+    kinds = [np.isin(codes, CLOUDY), hidden, codes > 0, np.isin(codes, BRIGHT)]
+    return np.packbits(kinds, axis=0, bitorder="little")[0]
 
 
-class Often:
-    """Counts, date by date, how often each pixel (y, x) is called cloud."""
+_FLAGS = _flags()
 
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._seen, self._cloud = np.zeros(shape, np.uint16), np.zeros(shape, np.uint16)
 
-    def add(self, scl: NDArray[np.uint8]) -> None:
-        """Count one image's classes."""
-        self._seen += scl > 0
-        self._cloud += _among(scl, BRIGHT)
+def often(views: Sequence[Classes]) -> NDArray[np.bool_]:
+    """Where cloud is seen nearly always, on enough dates, (y, x)."""
+    seen, bright = (np.stack([getattr(v, name) for v in views]) for name in ("seen", "bright"))
+    return bits.unpack(_often(seen, bright, DATES, NEARLY_ALWAYS), views[0].width)
 
-    @property
-    def pixels(self) -> NDArray[np.bool_]:
-        """Where cloud is seen nearly always, on enough dates."""
-        return np.asarray((self._seen >= DATES) & (self._cloud >= NEARLY_ALWAYS * self._seen), np.bool_)
+
+@njit(nogil=True, cache=True)
+def _often(seen, bright, least, share):  # type: ignore[no-untyped-def]
+    dates, height, words = seen.shape
+    one = np.uint64(1)
+    out = np.zeros((height, words), np.uint64)
+    # More looks without cloud than these, and it cannot be nearly always: most pixels end here.
+    allowed = int(dates * (1 - share)) + 1
+    missed = np.empty(allowed + 1, np.uint64)  # bit of word n: more than n looks without cloud
+    for y in range(height):
+        for k in range(words):
+            left = np.uint64(0)
+            missed[:] = np.uint64(0)
+            for t in range(dates):
+                left |= bright[t, y, k]
+                miss = seen[t, y, k] & ~bright[t, y, k]
+                for n in range(allowed, 0, -1):
+                    missed[n] |= missed[n - 1] & miss
+                missed[0] |= miss
+            left &= ~missed[allowed]
+            if not left:
+                continue
+            for x in range(64):
+                if not (left >> np.uint64(x)) & one:
+                    continue
+                looks, cloud = 0, 0
+                for t in range(dates):
+                    looks += int((seen[t, y, k] >> np.uint64(x)) & one)
+                    cloud += int((bright[t, y, k] >> np.uint64(x)) & one)
+                if looks >= least and cloud >= share * looks:
+                    out[y, k] |= one << np.uint64(x)
+    return out
 
 
 def steady(blue: NDArray[np.uint16]) -> NDArray[np.bool_]:
@@ -85,24 +139,3 @@ def _medians(values: NDArray[np.float32]) -> NDArray[np.float32]:
     last = np.maximum((~np.isnan(values)).sum(axis=0) - 1, 0)
     middle: NDArray[np.float32] = ordered[last // 2, np.arange(values.shape[1])]
     return middle
-
-
-def grow(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
-    """``mask`` (y, x) dilated by a disk of ``radius`` pixels, nothing beyond its edges.
-
-    A disk is a pile of rows, and a row is grown from the next shorter one, so the cost is that of
-    4 x ``radius`` passes (a structuring element costs its area).
-    """
-    wide, grown = mask.copy(), mask.copy()
-    width = 0
-    for dy in range(radius, -1, -1):
-        reach = math.isqrt(radius * radius - dy * dy)
-        while width < reach:
-            width += 1
-            wide[:, width:] |= mask[:, :-width]
-            wide[:, :-width] |= mask[:, width:]
-        height = len(mask) - dy
-        if height > 0:
-            grown[dy:] |= wide[:height]
-            grown[:height] |= wide[dy:]
-    return grown

@@ -13,8 +13,9 @@ import shapely
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from features import clouds, speckle, terrain
+from features import bits, clouds, speckle, terrain
 from features.bands import DEM, OPTICAL, RADAR, sensor_of
+from features.bits import Bits
 from pipeline import ledger, pixels
 from pipeline.buffers import BUFFERS
 from pipeline.facts import GDAL
@@ -105,16 +106,15 @@ class _Look:
     scene: Scene
     t: int
     """Its date."""
-    clear: NDArray[np.uint8]
-    """(y, x) as packed bits."""
+    clear: Bits
 
 
 @dataclass
 class _Seen:
-    """What one date has by now: pixels where every band is filled, packed; None where some band lacks
-    some that the others have."""
+    """What one date has by now: pixels where every band is filled; None where some band lacks some that the
+    others have."""
 
-    bits: NDArray[np.uint8] | None
+    bits: Bits | None
     fresh: bool = True
     """Nothing was written yet: its pixels are whatever the memory held."""
 
@@ -130,8 +130,7 @@ def _optical(
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
     looks = _looks(reader, passes, bands, dilate_m, cloud_percent)
-    nothing = np.packbits(np.zeros(shape[1:], np.bool_))
-    seen = [_Seen(nothing) for _ in passes]
+    seen = [_Seen(bits.none(stack.geobox.shape.yx)) for _ in passes]
     for n in range(max(map(len, passes), default=0)):
         round_n = [group[n] for group in passes if n < len(group)]
         _paste(reader, [looks[s] for s in round_n if s in looks], bands, seen)
@@ -139,7 +138,7 @@ def _optical(
         if date.fresh:
             for band in bands:
                 stack.arrays[band][t] = 0
-        stack.clear_dates += _any_band(stack, t, date, bands)
+        bits.tally(_any_band(stack, t, date, bands), stack.clear_dates)
 
 
 def _looks(
@@ -153,16 +152,15 @@ def _looks(
     stack = reader.stack
     halo = math.ceil(dilate_m / stack.geobox.resolution.x)
     padded = stack.geobox.pad(halo) if halo else stack.geobox
-    inner = np.s_[halo : padded.shape.y - halo, halo : padded.shape.x - halo]
     dates = {scene: t for t, group in enumerate(passes) for scene in group}
     looks: dict[Scene, _Look] = {}
-    often = clouds.Often(padded.shape.yx) if len(dates) >= clouds.DATES else None
+    classes: list[clouds.Classes] = []
     views: dict[Scene, _View] = {}
     asked = [_opinion(Job(scene, SCL, padded, CLASSES, 0)) for scene in dates if _asks(scene, cloud_percent)]
     opinions = attempts(asked)
-    for job, scl in reader.read(Job(scene, SCL, padded, CLASSES, 0) for scene in dates):
+    for job, patch in reader.patches(Job(scene, SCL, padded, CLASSES, 0) for scene in dates):
         opinion = next(opinions) if _asks(job.scene, cloud_percent) else None
-        if scl is None:  # without it clouds cannot be told: the whole scene is lost here
+        if patch is None:  # without it clouds cannot be told: the whole scene is lost here
             stack.reads += len(bands)
             why = stack.losses[-1].cause
             reader.lose(job.scene, bands, Fault(why, "its scene classification was lost"))
@@ -170,14 +168,15 @@ def _looks(
         if job.source:  # a copy has a probability of its own, or none
             opinion = next(attempts([_opinion(job)])) if _asks(job.source, cloud_percent) else None
         cloudy = _second_opinion(reader, job.scene, opinion, cloud_percent)
-        if often and not job.scene.refused:
-            often.add(scl)
-        clear = clouds.clear(scl, halo, cloudy)[inner]
-        views[job.scene] = _View(
-            job, np.packbits(clear), float(clear.mean()), bool(scl[inner].any()), job.via
-        )
-    if often:
-        views |= _restored(reader, views, often.pixels, halo, cloud_percent)
+        found = clouds.Classes.of(patch.pixels, padded.shape.yx, patch.part, patch.up, patch.skip)
+        if not job.scene.refused:
+            classes.append(found)
+        also = None if cloudy is None else bits.pack(cloudy)
+        clear = bits.crop(found.clear(halo, also), halo, found.width)
+        flown = bits.crop(found.seen, halo, found.width).any()
+        views[job.scene] = _View(job, clear, _share(clear, stack.geobox), bool(flown), job.via)
+    if len(classes) >= clouds.DATES:
+        views |= _restored(reader, views, clouds.often(classes), halo, cloud_percent)
     for scene, view in views.items():
         doubt = f"its offset could not be judged: {scene.unjudged}" if scene.unjudged and view.share else ""
         reader.note(scene, SCL, "used", "", "; ".join(filter(None, (view.told, doubt))), view.share)
@@ -199,8 +198,7 @@ class _View:
     """The classification of one scene in one block."""
 
     job: Job
-    clear: NDArray[np.uint8]
-    """(y, x) as packed bits."""
+    clear: Bits
     share: float
     """Part of the block that is clear."""
     flown: bool
@@ -218,7 +216,7 @@ def _restored(
     if not often.any() or len(scenes) < clouds.DATES:
         return {}
     padded = reader.stack.geobox.pad(halo) if halo else reader.stack.geobox
-    part = _part(padded, often)
+    part = padded[bits.span(bits.pack(often), padded.shape.x)]
     at = often[_inside(padded, part)]
     blue = np.zeros((len(scenes), int(at.sum())), np.uint16)
     for k, scene in enumerate(scenes):
@@ -252,7 +250,11 @@ def _cleared(
     inner = np.s_[halo : scl.shape[0] - halo, halo : scl.shape[1] - halo]
     clear = clouds.clear(scl, halo, cloudy)[inner]
     told = f"{int(restored[inner].sum())} pixels are called cloud nearly always and do not change: restored"
-    return replace(view, clear=np.packbits(clear), share=float(clear.mean()), told=told)
+    return replace(view, clear=bits.pack(clear), share=float(clear.mean()), told=told)
+
+
+def _share(mask: Bits, geobox: GeoBox) -> float:
+    return bits.count(mask) / (geobox.shape.y * geobox.shape.x)
 
 
 def _asks(scene: Scene, percent: float) -> bool:
@@ -287,30 +289,29 @@ def _second_opinion(
     return cloudy
 
 
-def _any_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> NDArray[np.bool_]:
+def _any_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> Bits:
     """Pixels that one date has in some band."""
     if date.bits is not None:
-        return _unpacked(date.bits, stack.geobox)
-    seen: NDArray[np.bool_] = np.logical_or.reduce([stack.arrays[band][t] > 0 for band in bands])
-    return seen
+        return date.bits
+    return bits.pack(np.logical_or.reduce([stack.arrays[band][t] > 0 for band in bands]))
 
 
-def _every_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> NDArray[np.bool_]:
+def _every_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> Bits:
     """Pixels that one date has in all bands."""
     if date.bits is not None:
-        return _unpacked(date.bits, stack.geobox)
-    seen: NDArray[np.bool_] = np.logical_and.reduce([stack.arrays[band][t] > 0 for band in bands])
-    return seen
+        return date.bits
+    return bits.pack(np.logical_and.reduce([stack.arrays[band][t] > 0 for band in bands]))
 
 
 def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str], seen: Sequence[_Seen]) -> None:
     """Read one scene of each date and let it fill what is clear and not seen yet."""
     stack, sensor = reader.stack, SENSORS[OPTICAL]
-    needs = {}
+    width = stack.geobox.shape.x
+    needs: dict[Scene, Bits] = {}
     for look in looks:
-        need = _unpacked(look.clear, stack.geobox) & ~_every_band(stack, look.t, seen[look.t], bands)
-        if np.count_nonzero(need):
-            needs[look.scene] = np.packbits(need), _part(stack.geobox, need)
+        need = look.clear & ~_every_band(stack, look.t, seen[look.t], bands)
+        if need.any():
+            needs[look.scene] = need
             continue
         stack.reads += len(bands)
         for band in bands:
@@ -318,34 +319,25 @@ def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str], seen: S
                 look.scene, band, "catalogued", ledger.DUPLICATE, "the other granule has these pixels"
             )
     wanted = [look for look in looks if look.scene in needs]
-    jobs = (Job(look.scene, band, needs[look.scene][1], sensor, 0) for look in wanted for band in bands)
+    # nothing is decoded but the part that holds all needed pixels
+    parts = {scene: stack.geobox[bits.span(need, width)] for scene, need in needs.items()}
+    jobs = (Job(look.scene, band, parts[look.scene], sensor, 0) for look in wanted for band in bands)
     patches = reader.patches(jobs)
     for look in wanted:
-        need = _unpacked(needs[look.scene][0], stack.geobox)
-        _place(reader, look, need, patches, bands, seen[look.t])
-
-
-def _unpacked(bits: NDArray[np.uint8], geobox: GeoBox) -> NDArray[np.bool_]:
-    height, width = geobox.shape
-    return np.unpackbits(bits, count=height * width).reshape(height, width).view(np.bool_)
-
-
-def _part(geobox: GeoBox, need: NDArray[np.bool_]) -> GeoBox:
-    """The part of a window that holds all needed pixels: nothing else is decoded."""
-    rows, columns = np.flatnonzero(need.any(axis=1)), np.flatnonzero(need.any(axis=0))
-    return geobox[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        _place(reader, look, needs[look.scene], patches, bands, seen[look.t])
 
 
 def _place(
     reader: Reader,
     look: _Look,
-    need: NDArray[np.bool_],
+    need: Bits,
     patches: Iterator[tuple[Job, Patch | None]],
     bands: Sequence[str],
     date: _Seen,
 ) -> None:
     """Lay the bands of one scene, the next of ``patches``, on what its date lacks."""
-    stack, scene, wanted = reader.stack, look.scene, int(np.count_nonzero(need))
+    stack, scene, wanted = reader.stack, look.scene, bits.count(need)
+    size = stack.geobox.shape.y * stack.geobox.shape.x
     whole = date.bits is not None
     for band in bands:
         job, patch = next(patches)
@@ -359,11 +351,11 @@ def _place(
         if count:
             lacks = f"{wanted - count} of {wanted} clear pixels have no value" if count < wanted else ""
             told = "; ".join(filter(None, (job.via, lacks)))
-            reader.note(scene, band, "used", "", told, count / need.size)
+            reader.note(scene, band, "used", "", told, count / size)
         else:
             reader.note(scene, band, "read", ledger.NODATA, "no seen pixel")
-    every = _every_band(stack, look.t, date, bands) | need if whole else None
-    date.bits, date.fresh = None if every is None else np.packbits(every), False
+    date.bits = _every_band(stack, look.t, date, bands) | need if whole else None
+    date.fresh = False
 
 
 def _spot(stack: Stack, job: Job, patch: Patch) -> tuple[slice, slice]:
@@ -376,20 +368,19 @@ def _spot(stack: Stack, job: Job, patch: Patch) -> tuple[slice, slice]:
     )
 
 
-def _fill(stack: Stack, job: Job, patch: Patch, need: NDArray[np.bool_], t: int, fresh: bool) -> int:
+def _fill(stack: Stack, job: Job, patch: Patch, need: Bits, t: int, fresh: bool) -> int:
     """Write a patch where it is needed and nothing is yet; how many needed pixels it has seen.
 
     ``fresh`` says that this date has nothing yet, not even zeros: the patch's surroundings become 0.
     """
-    at = _spot(stack, job, patch)
+    rows, columns = _spot(stack, job, patch)
     plane = stack.arrays[job.band][t]
     if fresh:
-        rows, columns = at
         plane[: rows.start] = plane[rows.stop :] = 0
         plane[rows, : columns.start] = plane[rows, columns.stop :] = 0
-    target = plane[at]
-    y, x = patch.skip
-    return int(pixels.fill(target, fresh, patch.pixels, patch.up, y, x, job.actual.offset, need[at]))
+    part = (rows.start, rows.stop), (columns.start, columns.stop)
+    source = patch.pixels, patch.up, *patch.skip, job.actual.offset
+    return int(pixels.fill(plane, *part, fresh, *source, need.view(np.uint8)))
 
 
 def _inside(geobox: GeoBox, part: GeoBox) -> tuple[slice, slice]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from features.bits import SPREAD, spread_row
+
 
 @njit(nogil=True, cache=True)
 def from_differences(numbers, out):  # type: ignore[no-untyped-def]
@@ -62,23 +64,27 @@ def harmonise(numbers, offset, out):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def fill(target, fresh, pixels, up, skip_y, skip_x, offset, need):  # type: ignore[no-untyped-def]
-    """Write harmonised pixels into ``target`` (y, x), uint16, where ``need`` holds and it is 0.
+def fill(plane, rows, columns, fresh, pixels, up, skip_y, skip_x, offset, need):  # type: ignore[no-untyped-def]
+    """Write harmonised pixels into ``plane`` (y, x), uint16, where ``need`` holds and it is 0.
 
-    ``pixels`` each cover ``up`` x ``up`` of it, less ``skip_y`` rows and ``skip_x`` columns. ``fresh``
-    says that what it holds does not count. Returns how many needed pixels the source has seen.
+    ``pixels`` each cover ``up`` x ``up`` of its part ``rows`` and ``columns``, each (start, stop), less
+    ``skip_y`` rows and ``skip_x`` columns. ``fresh`` says that what the plane holds does not count. ``need``
+    (y, octet) are ``features.bits`` of the plane. Returns how many needed pixels the source has seen.
     """
-    height, width = target.shape
+    left, right = columns
+    width = right - left
+    spread = np.empty(need.shape[1], np.uint64)
+    wanted = spread.view(np.uint8)[left:right]
     wide = np.empty(width, np.uint16)
     narrow = np.empty(pixels.shape[1], np.uint16)
     pairs = np.empty(pixels.shape[1], np.uint32)
     done, seen = -1, np.int64(0)
-    for y in range(height):
-        row = (y + skip_y) // up
+    for y in range(rows[0], rows[1]):
+        row = (y - rows[0] + skip_y) // up
         if row != done:
             done = row
             if up == 1:
-                harmonise(pixels[row, skip_x : skip_x + width], offset, wide)
+                harmonise(pixels[row][skip_x : skip_x + width], offset, wide)
             elif up == 2:
                 harmonise(pixels[row], offset, narrow)
                 for x in range(len(pairs)):
@@ -88,13 +94,15 @@ def fill(target, fresh, pixels, up, skip_y, skip_x, offset, need):  # type: igno
                 harmonise(pixels[row], offset, narrow)
                 for x in range(width):
                     wide[x] = narrow[(x + skip_x) // up]
+        spread_row(need[y], SPREAD, spread)
+        target = plane[y][left:right]  # of a whole row, whose pixels the compiler knows to lie side by side
         count = np.uint32(0)
         for x in range(width):
-            value = wide[x] if need[y, x] else np.uint16(0)
+            value = wide[x] if wanted[x] else np.uint16(0)
             count += np.uint32(value != 0)
             if fresh:
-                target[y, x] = value
+                target[x] = value
             else:
-                target[y, x] = target[y, x] if target[y, x] else value
+                target[x] = target[x] if target[x] else value
         seen += np.int64(count)
     return seen

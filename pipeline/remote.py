@@ -1,8 +1,8 @@
 """Files behind http(s) and S3, read by ranges that are checked, retried and never cached as failed.
 
 GDAL remembers a failed open for the life of the process, follows redirects to any host, and takes
-whatever bytes a range request brings. So ranges are fetched here, laid at their places in a sparse
-file in memory, and GDAL decodes that.
+whatever bytes a range request brings. So ranges are fetched here; where GDAL decodes them, they are laid at
+their places in a sparse file in memory.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ HEAD_S, MAX_HEAD = 600.0, 1 << 20
 
 @dataclass
 class RemoteFile:
-    """The parts of one file that were fetched, in a sparse file at ``path`` of the file's own size."""
+    """The parts of one file that were fetched."""
 
     url: str
     access: Access
@@ -113,16 +113,19 @@ class RemoteFile:
     size: int = 0
     mark: str = ""
     """The server's ETag, else the time of the last change: every later range must come with the same."""
-    _have: list[tuple[int, int]] = field(default_factory=list)
+    _parts: list[tuple[int, bytes]] = field(default_factory=list)
+    """(start, content)."""
+    _fd: int = -1
+    """The sparse file, where somebody wanted it."""
+    _laid: int = 0
+    """Parts that are in it."""
 
     def __post_init__(self) -> None:
-        self._fd = os.memfd_create("phusa")
         head = None if self.fresh else HEADS.peek(self.url)
         self.resumed = head is not None and time.monotonic() - head.known_at < HEAD_S
         try:
             if head and self.resumed:
                 self.size, self.mark = head.size, head.mark
-                os.ftruncate(self._fd, self.size)
                 self.adopt_head()
             else:
                 self._get(0, HEAD)
@@ -135,34 +138,43 @@ class RemoteFile:
         head = HEADS.peek(self.url)
         if head is None or (head.size, head.mark) != (self.size, self.mark):
             return False
-        for start, content in head.parts:
-            self._put(start, content)
+        self._parts += head.parts
         return True
 
     def keep_head(self) -> None:
         """Let later readers of the same version begin with all that is here now."""
-        parts = tuple((a, os.pread(self._fd, b - a, a)) for a, b in self._have)
-        head = Head(self.size, self.mark, parts, time.monotonic())
+        head = Head(self.size, self.mark, tuple(self._parts), time.monotonic())
         if self.mark and not self.resumed and head.weight <= MAX_HEAD:
             HEADS.put(self.url, head)
 
     @property
     def whole(self) -> bool:
         """True where every byte is here."""
-        at = 0
-        for start, stop in sorted(self._have):
-            if start > at:
-                return False
-            at = max(at, stop)
-        return at >= self.size
+        return self._here(0, self.size)
+
+    def _here(self, start: int, stop: int) -> bool:
+        """Whether all of a range was fetched, in whatever parts."""
+        for at, content in sorted(self._parts, key=lambda part: part[0]):
+            if at > start:
+                break
+            start = max(start, at + len(content))
+        return start >= stop
 
     @property
     def path(self) -> str:
-        """Path at which GDAL opens what was fetched."""
+        """Path of a sparse file of the file's own size that holds what was fetched by now, for GDAL."""
+        if self._fd < 0:
+            self._fd = os.memfd_create("phusa")
+            os.ftruncate(self._fd, self.size)
+        for start, content in self._parts[self._laid :]:
+            os.pwrite(self._fd, content, start)
+        self._laid = len(self._parts)
         return f"/proc/self/fd/{self._fd}"
 
     def close(self) -> None:
-        """Let go of the memory that holds the fetched ranges."""
+        """Let go of what was fetched."""
+        self._parts.clear()
+        self._laid = 0
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
@@ -170,11 +182,19 @@ class RemoteFile:
     def fetch(self, start: int, stop: int) -> bytes:
         """Bytes start..stop of the file. Raises Fault."""
         self.prefetch([(start, stop)])
-        return os.pread(self._fd, stop - start, start)
+        for at, content in self._parts:
+            if at <= start and stop <= at + len(content):
+                return content[start - at : stop - at]
+        out = bytearray(stop - start)
+        for at, content in self._parts:
+            a, b = max(start, at), min(stop, at + len(content))
+            if a < b:
+                out[a - start : b - start] = content[a - at : b - at]
+        return bytes(out)
 
     def prefetch(self, ranges: Sequence[tuple[int, int]]) -> bool:
         """Bring the ranges that are not there yet; False where all were. Raises Fault."""
-        wanted = [r for r in ranges if not any(a <= r[0] and r[1] <= b for a, b in self._have)]
+        wanted = [r for r in ranges if not self._here(*r)]
         for start, stop in _merged(sorted(wanted)):
             if stop > self.size:
                 raise Fault("truncated", f"bytes {start}-{stop} are wanted of a file of {self.size}")
@@ -189,7 +209,6 @@ class RemoteFile:
             raise
         if not self.size:
             self.size, self.mark = answer.size, answer.mark
-            os.ftruncate(self._fd, self.size)
         elif (answer.size, answer.mark) != (self.size, self.mark):
             HEADS.drop(self.url)
             raise Fault(
@@ -197,11 +216,7 @@ class RemoteFile:
                 f"it was replaced while it was read: size {self.size} and mark {self.mark!a:.60} became "
                 f"{answer.size} and {answer.mark!a:.60}",
             )
-        self._put(start, answer.body)
-
-    def _put(self, start: int, content: bytes) -> None:
-        os.pwrite(self._fd, content, start)
-        self._have.append((start, start + len(content)))
+        self._parts.append((start, answer.body))
 
 
 def _merged(ranges: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

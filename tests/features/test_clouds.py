@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation
 
 from features import clouds
 
@@ -112,15 +111,6 @@ def test_a_block_read_with_its_halo_equals_the_whole_scene() -> None:
     whole = clouds.clear(image, radius)
     part = clouds.clear(image[20 - radius : 40 + radius, 10 - radius : 30 + radius], radius)
     np.testing.assert_array_equal(part[radius:-radius, radius:-radius], whole[20:40, 10:30])
-
-
-@pytest.mark.parametrize("radius", [0, 1, 2, 3, 6, 9])
-@pytest.mark.parametrize("shape", [(40, 50), (3, 70), (5, 4), (1, 1)])
-def test_growing_is_dilation_by_a_disk(radius: int, shape: tuple[int, int]) -> None:
-    mask = np.random.default_rng(radius).random(shape) < 0.02
-    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
-    expected = binary_dilation(mask, structure=x * x + y * y <= radius * radius)
-    assert np.array_equal(clouds.grow(mask, radius), expected)
 
 
 def test_what_is_no_class_is_not_clear() -> None:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
+from features import bits
 from pipeline import pixels, raster, tiles
 from pipeline.raster import open_raster
 from pipeline.remote import Fault
@@ -199,12 +200,17 @@ def test_filling_is_what_numpy_says(up: int, y: int, x: int, offset: int, fresh:
     rng = np.random.default_rng(seed)
     source = (rng.integers(0, 3000, (4, 5)) * (rng.random((4, 5)) < 0.7)).astype(np.uint16)
     wide = source.repeat(up, 0).repeat(up, 1)[y:, x:].astype(int)
+    top, left = (int(n) for n in rng.integers(0, 70, 2))
+    around = (top, 2), (left, 9)
     need = rng.random(wide.shape) < 0.6
     before = np.zeros(wide.shape, int) if fresh else rng.integers(0, 2, wide.shape) * 77
     value = np.where(wide == 0, 0, np.maximum(wide + offset, 1)) * need
-    target = before.astype(np.uint16)
-    seen = pixels.fill(target, fresh, source, up, y, x, offset, need)
-    assert np.array_equal(target, np.where(before == 0, value, before))
+    plane = np.pad(before, around, constant_values=5).astype(np.uint16)
+    octets = bits.pack(np.pad(need, around, constant_values=True)).view(np.uint8)
+    part = (top, top + len(wide)), (left, left + wide.shape[1])
+    seen = pixels.fill(plane, *part, fresh, source, up, y, x, offset, octets)
+    expected = np.pad(np.where(before == 0, value, before), around, constant_values=5)
+    assert np.array_equal(plane, expected)
     assert seen == np.count_nonzero(value)
     out = np.empty(wide.shape, np.uint16)
     pixels.replicate(source, up, y, x, out)
