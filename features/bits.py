@@ -7,6 +7,7 @@ pixel are 0.
 from __future__ import annotations
 
 import math
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ def none(shape: tuple[int, int]) -> Bits:
 
 def pack(mask: NDArray[np.bool_]) -> Bits:
     """The bits of a mask (y, x)."""
-    out = none(mask.shape)  # type: ignore[arg-type]
+    out = none(mask.shape)
     octets = np.packbits(mask, axis=1, bitorder="little")
     out.view(np.uint8)[:, : octets.shape[1]] = octets
     return out

@@ -73,7 +73,8 @@ def _flags() -> NDArray[np.uint8]:
     codes = np.arange(256)
     hidden = np.isin(codes, UNSEEN) | (codes > LAST)
     kinds = [np.isin(codes, CLOUDY), hidden, codes > 0, np.isin(codes, BRIGHT)]
-    return np.packbits(kinds, axis=0, bitorder="little")[0]
+    octets: NDArray[np.uint8] = np.packbits(kinds, axis=0, bitorder="little")
+    return np.asarray(octets[0])
 
 
 _FLAGS = _flags()
