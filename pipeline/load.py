@@ -129,11 +129,14 @@ def _optical(
         stack.arrays[band] = BUFFERS.empty(shape, np.uint16)  # ``_fill`` writes all of each date
     stack.dates[OPTICAL], stack.orbits[OPTICAL] = _days(passes), _orbits(passes)
     # First what is clear, then the first granule of every pass, then the second one's part, ...
-    looks = _looks(reader, passes, bands, dilate_m, cloud_percent)
     seen = [_Seen(bits.none(stack.geobox.shape.yx)) for _ in passes]
-    for n in range(max(map(len, passes), default=0)):
-        round_n = [group[n] for group in passes if n < len(group)]
-        _paste(reader, [looks[s] for s in round_n if s in looks], bands, seen)
+    try:
+        looks = _looks(reader, passes, bands, dilate_m, cloud_percent)
+        for n in range(max(map(len, passes), default=0)):
+            round_n = [group[n] for group in passes if n < len(group)]
+            _paste(reader, [looks[s] for s in round_n if s in looks], bands, seen)
+    finally:
+        reader.call_off()
     for t, date in enumerate(seen):
         if date.fresh:
             for band in bands:
@@ -155,6 +158,7 @@ def _looks(
     dates = {scene: t for t, group in enumerate(passes) for scene in group}
     looks: dict[Scene, _Look] = {}
     classes: list[clouds.Classes] = []
+    first = {group[0] for group in passes}
     views: dict[Scene, _View] = {}
     asked = [_opinion(Job(scene, SCL, padded, CLASSES, 0)) for scene in dates if _asks(scene, cloud_percent)]
     opinions = attempts(asked)
@@ -175,6 +179,8 @@ def _looks(
         clear = bits.crop(found.clear(halo, also), halo, found.width)
         flown = bits.crop(found.seen, halo, found.width).any()
         views[job.scene] = _View(job, clear, _share(clear, stack.geobox), bool(flown), job.via)
+        if job.scene in first and not job.scene.refused and clear.any():
+            reader.send_for(_jobs(stack, job.scene, clear, bands))
     if len(classes) >= clouds.DATES:
         views |= _restored(reader, views, clouds.often(classes), halo, cloud_percent)
     for scene, view in views.items():
@@ -305,8 +311,7 @@ def _every_band(stack: Stack, t: int, date: _Seen, bands: Sequence[str]) -> Bits
 
 def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str], seen: Sequence[_Seen]) -> None:
     """Read one scene of each date and let it fill what is clear and not seen yet."""
-    stack, sensor = reader.stack, SENSORS[OPTICAL]
-    width = stack.geobox.shape.x
+    stack = reader.stack
     needs: dict[Scene, Bits] = {}
     for look in looks:
         need = look.clear & ~_every_band(stack, look.t, seen[look.t], bands)
@@ -319,12 +324,17 @@ def _paste(reader: Reader, looks: Sequence[_Look], bands: Sequence[str], seen: S
                 look.scene, band, "catalogued", ledger.DUPLICATE, "the other granule has these pixels"
             )
     wanted = [look for look in looks if look.scene in needs]
-    # nothing is decoded but the part that holds all needed pixels
-    parts = {scene: stack.geobox[bits.span(need, width)] for scene, need in needs.items()}
-    jobs = (Job(look.scene, band, parts[look.scene], sensor, 0) for look in wanted for band in bands)
-    patches = reader.patches(jobs)
+    patches = reader.patches(
+        job for look in wanted for job in _jobs(stack, look.scene, needs[look.scene], bands)
+    )
     for look in wanted:
         _place(reader, look, needs[look.scene], patches, bands, seen[look.t])
+
+
+def _jobs(stack: Stack, scene: Scene, need: Bits, bands: Sequence[str]) -> list[Job]:
+    """The reads of a scene: nothing is decoded but the part that holds all needed pixels."""
+    part = stack.geobox[bits.span(need, stack.geobox.shape.x)]
+    return [Job(scene, band, part, SENSORS[OPTICAL], 0) for band in bands]
 
 
 def _place(

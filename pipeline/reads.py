@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -79,6 +79,18 @@ class Reader:
 
     stack: Stack
     where: str
+    _sent: dict[Job, Future[Raster]] = field(default_factory=dict)
+
+    def send_for(self, jobs: Iterable[Job]) -> None:
+        """Begin with the remote ones of some jobs that ``patches`` will be asked for, as far as there is room."""
+        for job in jobs:
+            if job.remote and len(self._sent) < AHEAD:
+                self._sent[job] = _flights(os.getpid()).submit(_prepare, job)
+
+    def call_off(self) -> None:
+        """Let go of what was sent for and never asked for."""
+        _called_off(self._sent.values())
+        self._sent.clear()
 
     def note(
         self, scene: Scene, band: str, state: State, reason: Reason = "", detail: str = "", share: float = 0.0
@@ -102,7 +114,7 @@ class Reader:
 
     def patches(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, Patch | None]]:
         """Each job with its pixels as they lie on its grid; None where lost."""
-        for job, found in attempts(jobs):
+        for job, found in attempts(jobs, self._sent):
             self.stack.reads += 1
             if isinstance(found, Patch):
                 yield job, found
@@ -116,9 +128,14 @@ class Reader:
                 yield job, None
 
 
-def attempts(jobs: Iterable[Job]) -> Iterator[tuple[Job, Patch | Fault]]:
-    """Each job, in order, with its pixels or what took them; no copy of the scene is tried."""
-    for job, ready in _ahead(jobs):
+def attempts(
+    jobs: Iterable[Job], sent: dict[Job, Future[Raster]] | None = None
+) -> Iterator[tuple[Job, Patch | Fault]]:
+    """Each job, in order, with its pixels or what took them; no copy of the scene is tried.
+
+    Those that were ``sent`` for are taken from there.
+    """
+    for job, ready in _ahead(jobs, {} if sent is None else sent):
         try:
             yield job, _pixels(job, ready)
         except Fault as fault:
@@ -189,20 +206,29 @@ def _elsewhere(job: Job) -> tuple[Job, Patch] | None:
     return None
 
 
-def _ahead(jobs: Iterable[Job]) -> Iterator[tuple[Job, Future[Raster] | None]]:
+def _ahead(
+    jobs: Iterable[Job], sent: dict[Job, Future[Raster]]
+) -> Iterator[tuple[Job, Future[Raster] | None]]:
     """Jobs in order, with the files of the remote ones on their way."""
     waiting: deque[tuple[Job, Future[Raster] | None]] = deque()
     try:
         for job in jobs:
-            waiting.append((job, _flights(os.getpid()).submit(_prepare, job) if job.remote else None))
+            ready = sent.pop(job, None)
+            if job.remote and ready is None:
+                ready = _flights(os.getpid()).submit(_prepare, job)
+            waiting.append((job, ready))
             if len(waiting) > AHEAD:
                 yield waiting.popleft()
         while waiting:
             yield waiting.popleft()
-    finally:
-        for _, future in waiting:  # somebody stopped early
-            if future and not future.cancel():
-                future.add_done_callback(_discard)
+    finally:  # somebody may have stopped early
+        _called_off(future for _, future in waiting if future)
+
+
+def _called_off(flights: Iterable[Future[Raster]]) -> None:
+    for future in flights:
+        if not future.cancel():
+            future.add_done_callback(_discard)
 
 
 def _discard(future: Future[Raster]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import struct
+import time
 from collections.abc import Iterator
+from concurrent.futures import wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
-from pipeline import catalog, remote, tiff
+from pipeline import catalog, reads, remote, tiff
 from pipeline.config import Config
 from pipeline.demo import Demo
 from pipeline.demo import world as w
 from pipeline.load import load
-from pipeline.raster import open_raster
+from pipeline.raster import Raster, open_raster
+from pipeline.reads import Job, Reader
 from pipeline.remote import Access, Fault, RemoteFile, s3_address, s3_headers
 from pipeline.scenes import Scene
+from pipeline.sensors import SENSORS
 from pipeline.stack import Stack
 
 
@@ -361,3 +365,44 @@ def test_a_geotiff_in_a_bucket_is_read(original_demo: Demo, monkeypatch: pytest.
         grid = GeoBox(file.shape, file.transform, file.crs)
         assert np.array_equal(raster.read(grid, "uint16", 0, "nearest"), file.read(1))
         raster.close()
+
+
+def test_what_is_sent_for_early_is_asked_for_once(
+    server: Faults, original_demo: Demo, window: GeoBox, clean: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = scenes(original_demo, server.address)
+    remote.HEADS.clear()
+    early, sent = [], Reader.send_for
+    monkeypatch.setattr(Reader, "send_for", lambda self, jobs: early.append(jobs) or sent(self, jobs))
+    assert equal(load(found, window, ("red", "nir"), 0, "b"), clean)
+    assert early
+    with_it = dict(server.asked)
+    remote.HEADS.clear()
+    server.asked.clear()
+    monkeypatch.setattr(Reader, "send_for", lambda self, jobs: None)
+    assert equal(load(found, window, ("red", "nir"), 0, "b"), clean)
+    assert with_it == dict(server.asked)
+
+
+def test_what_was_sent_for_and_is_not_wanted_is_closed(
+    server: Faults, original_demo: Demo, window: GeoBox, clean: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = scenes(original_demo, server.address)
+    underway, prepare = [], reads._prepare
+
+    def kept(job: Job, fresh: bool = False) -> Raster:
+        underway.append(prepare(job, fresh))
+        return underway[-1]
+
+    monkeypatch.setattr(reads, "_prepare", kept)
+    reader = Reader(clean, "b")
+    reader.send_for([Job(s, "red", window, SENSORS["sentinel-2-l2a"], 0) for s in found])
+    assert 1 < len(reader._sent) <= reads.AHEAD
+    flights = list(reader._sent.values())
+    reader.call_off()
+    wait(flights, timeout=60)
+    assert not reader._sent
+    end = time.monotonic() + 60
+    while any(r.source._parts for r in underway) and time.monotonic() < end:  # type: ignore[union-attr]
+        time.sleep(0.01)
+    assert all(r.source._parts == [] for r in underway)  # type: ignore[union-attr]
