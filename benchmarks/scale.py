@@ -87,8 +87,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--map-s", type=float, default=0.0386, help="processor seconds a km2 of the map step, 40 %% farmland")
-    add("--decode-s", type=float, default=0.0139, help="of these, what decoding alone takes")
+    add("--map-s", type=float, default=0.0333, help="processor seconds a km2 of the map step, 40 %% farmland")
+    add("--decode-s", type=float, default=0.0129, help="of these, what decoding alone takes")
     add(
         "--compressed-mb",
         type=float,

@@ -347,7 +347,7 @@ def _read(answer: urllib3.BaseHTTPResponse, length: int) -> bytes:
     """At most ``length`` bytes. A server that lets them drip would never run into a time-out of its own."""
     parts, missing = [], length
     latest = time.monotonic() + float(TIMEOUT.read_timeout or 0) + length / SLOWEST
-    while missing and (part := answer.read1(min(missing, 1 << 18), decode_content=False)):
+    while missing and (part := answer.read1(min(missing, 1 << 20), decode_content=False)):
         parts.append(part)
         missing -= len(part)
         if missing and time.monotonic() > latest:
