@@ -4,7 +4,8 @@
 internal tiles of 1024 px, cloud grown by 60 m (so SCL is read with a halo). From local files, and over
 HTTP with 50 ms before every answer. "gdal" is the floor of what others can reach: plain rasterio opens
 each file once and decodes each internal tile that some block needs once, into a buffer that it keeps,
-on as many threads; "tiles" does the same with our own decoder. ``--dates 3 --block 1024`` makes it small.
+on as many threads; "tiles" does the same with our own decoder. ``--dates 3 --block 1024`` makes it small;
+``--threads 1`` is how workers run that are processes.
 Needed bytes are the pixels of the files that some block asks for, each counted once. odc-stac and
 stackstac load the same windows beside it, where they are installed.
 """
@@ -118,7 +119,7 @@ def blocks(block: int) -> list[GeoBox]:
     return [whole[rows, columns] for rows in cuts for columns in cuts]
 
 
-def load_all(scenes: list[Scene], windows: list[GeoBox], threads: int = THREADS) -> float:
+def load_all(scenes: list[Scene], windows: list[GeoBox], threads: int) -> float:
     """Seconds, of one thread, in which there was no block left to begin: nine blocks never end together."""
     raster.FACTS.clear()
     raster.TILES.clear()
@@ -180,7 +181,7 @@ def needed(windows: list[tuple[str, Window4]]) -> tuple[Needed, int]:
     return found, total
 
 
-def by_gdal(tiles: Needed) -> None:
+def by_gdal(tiles: Needed, threads: int) -> None:
     buffers = threading.local()
 
     def one(url: str) -> None:
@@ -191,11 +192,11 @@ def by_gdal(tiles: Needed) -> None:
                 kept = buffers.__dict__.setdefault((shape, file.dtypes[0]), np.empty(shape, file.dtypes[0]))
                 file.read(1, window=Window(x, y, shape[1], shape[0]), out=kept)
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, sorted(tiles)))
 
 
-def by_tiles(tiles: Needed) -> None:
+def by_tiles(tiles: Needed, threads: int) -> None:
     def one(url: str) -> None:
         file = raster.open_raster(url)
         for row, column in sorted(tiles[url]):
@@ -203,7 +204,7 @@ def by_tiles(tiles: Needed) -> None:
         file.close()
 
     raster.FACTS.clear()
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(one, sorted(tiles)))
 
 
@@ -268,23 +269,23 @@ def items_of(scenes: list[Scene]) -> list[Any]:
     return items
 
 
-def by_odc(scenes: list[Scene], windows: list[GeoBox]) -> None:
+def by_odc(scenes: list[Scene], windows: list[GeoBox], threads: int) -> None:
     import odc.stac
 
     items = items_of(scenes)
     options: dict[str, Any] = {
         "bands": [*NAMES, SCL], "groupby": "solar_day", "dtype": "uint16", "nodata": 0,
     }  # fmt: skip
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(lambda w: odc.stac.load(items, geobox=w, **options), windows))
 
 
-def by_stackstac(scenes: list[Scene], windows: list[GeoBox]) -> None:
+def by_stackstac(scenes: list[Scene], windows: list[GeoBox], threads: int) -> None:
     import dask
     import stackstac
 
     items = items_of(scenes)
-    with dask.config.set(scheduler="threads", num_workers=THREADS):
+    with dask.config.set(scheduler="threads", num_workers=threads):
         for w in windows:
             box = w.boundingbox
             for band in (*NAMES, SCL):  # all at once would need every band of every granule in memory
@@ -301,9 +302,9 @@ def timed(work: Any, *arguments: Any) -> tuple[float, float, float]:
     return time.perf_counter() - start, time.process_time() - used, idle
 
 
-def show(name: str, wall: float, cpu: float, idle: float, floor: list[float]) -> None:
+def show(name: str, wall: float, cpu: float, idle: float, floor: list[float], threads: int) -> None:
     ratios = f"{wall / floor[0]:5.2f} x gdal, {cpu / floor[1]:5.2f} x by processor"
-    told = f", {(wall - idle / THREADS) / floor[0]:5.2f} x while both threads have a block" if idle else ""
+    told = f", {(wall - idle / threads) / floor[0]:5.2f} x while all threads have a block" if idle else ""
     print(f"{name:9} {wall:7.2f} s  {cpu:7.2f} s of processor  {ratios}{told}")
 
 
@@ -312,7 +313,9 @@ def main() -> None:
     parser.add_argument("--dates", type=int, default=12)
     parser.add_argument("--block", type=int, default=2048)
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--threads", type=int, default=THREADS)
     arguments = parser.parse_args()
+    threads = arguments.threads
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:
         scenes, windows = archive(Path(folder), arguments.block, arguments.dates), blocks(arguments.block)
@@ -327,22 +330,22 @@ def main() -> None:
         asked: list[tuple[str, Window4]] = []
         decoded: list[int] = []
         with noted(asked, decoded):
-            load_all(scenes, windows)
+            load_all(scenes, windows, threads)
         tiles, wanted = needed(asked)
         works: dict[str, tuple[Any, ...]] = {
-            "gdal": (by_gdal, tiles),
-            "tiles": (by_tiles, tiles),
-            "local": (load_all, scenes, windows),
-            "http": (load_all, remote, windows),
+            "gdal": (by_gdal, tiles, threads),
+            "tiles": (by_tiles, tiles, threads),
+            "local": (load_all, scenes, windows, threads),
+            "http": (load_all, remote, windows, threads),
         }
         times: dict[str, list[tuple[float, float, float]]] = {name: [] for name in works}
         for _ in range(arguments.repeats):
             for name, work in works.items():
                 times[name].append(timed(*work))
-        print(f"{len(asked)} reads, {sum(map(len, tiles.values()))} tiles, {THREADS} threads")
+        print(f"{len(asked)} reads, {sum(map(len, tiles.values()))} tiles, {threads} threads")
         floor = [statistics.median(t[k] for t in times["gdal"]) for k in (0, 1)]
         for name, runs in times.items():
-            show(name, *(statistics.median(t[k] for t in runs) for k in (0, 1, 2)), floor)
+            show(name, *(statistics.median(t[k] for t in runs) for k in (0, 1, 2)), floor, threads)
         print(f"bytes decoded / needed  {sum(decoded) / wanted:.3f}  ({sum(decoded) / 1e9:.2f} GB)")
         answer = spawn.Queue()
         worker = spawn.Process(target=peak, args=(remote, windows[4], answer))
@@ -355,7 +358,7 @@ def main() -> None:
         )
         for name, peer in (("odc-stac", by_odc), ("stackstac", by_stackstac)):
             try:
-                show(name, *timed(peer, scenes, windows), floor)
+                show(name, *timed(peer, scenes, windows, threads), floor, threads)
             except ImportError:
                 print(f"{name} is not installed")
         server.terminate()
