@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+#: A mask, as the text above tells.
 Bits = NDArray[np.uint64]
 
 #: Times this, eight octets of 0 or 1 have their eight bits, first octet first, in the topmost octet.
@@ -96,7 +97,8 @@ def grown(bits: Bits, radius: int, width: int) -> Bits:
     """``bits`` dilated by a disk of ``radius`` pixels, nothing beyond the edges.
 
     A disk is a pile of rows, and a row is grown from the next shorter one, so the cost is that of
-    4 x ``radius`` passes over the bits (a structuring element costs its area).
+    4 x ``radius`` passes over the bits (a structuring element costs its area). Where nothing grows it is ``bits``
+    itself.
     """
     if radius <= 0 or not bits.any():
         return bits

@@ -45,11 +45,13 @@ class Classes:
     width: int
     """Pixels of a row."""
     cloudy: Bits
+    """``CLOUDY``, not grown."""
     hidden: Bits
     """Unseen, or of no class that there is."""
     seen: Bits
     """Of any class but 0."""
     bright: Bits
+    """``BRIGHT``."""
 
     @classmethod
     def of(
@@ -60,7 +62,7 @@ class Classes:
         up: int = 1,
         skip: tuple[int, int] = (0, 0),
     ) -> Classes:
-        """Of classes that lie on a grid as ``bits.planes`` tells."""
+        """Of ESA's classes (y, x) that lie on ``part`` of a grid of ``shape`` as ``bits.planes`` tells."""
         return cls(shape[1], *bits.planes(scl, _FLAGS, 4, shape, part, up, skip))
 
     def clear(self, radius: int, also: Bits | None = None) -> Bits:
@@ -80,10 +82,10 @@ def _flags() -> NDArray[np.uint8]:
 _FLAGS = _flags()
 
 
-def often(views: Sequence[Classes]) -> NDArray[np.bool_]:
-    """Where cloud is seen nearly always, on enough dates, (y, x)."""
-    seen, bright = (np.stack([getattr(v, name) for v in views]) for name in ("seen", "bright"))
-    return bits.unpack(_often(seen, bright, DATES, NEARLY_ALWAYS), views[0].width)
+def often(images: Sequence[Classes]) -> NDArray[np.bool_]:
+    """Where most of some images, at least one, show cloud: ``NEARLY_ALWAYS`` of ``DATES`` or more looks, (y, x)."""
+    seen, bright = np.stack([i.seen for i in images]), np.stack([i.bright for i in images])
+    return bits.unpack(_often(seen, bright, DATES, NEARLY_ALWAYS), images[0].width)
 
 
 @njit(nogil=True, cache=True)

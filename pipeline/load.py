@@ -173,14 +173,12 @@ def _looks(
             opinion = next(attempts([_opinion(job)])) if _asks(job.source, cloud_percent) else None
         cloudy = _second_opinion(reader, job.scene, opinion, cloud_percent)
         found = clouds.Classes.of(patch.pixels, padded.shape.yx, patch.part, patch.up, patch.skip)
-        if not job.scene.refused:
-            classes.append(found)
-        also = None if cloudy is None else bits.pack(cloudy)
-        clear = bits.crop(found.clear(halo, also), halo, found.width)
-        flown = bits.crop(found.seen, halo, found.width).any()
-        views[job.scene] = _View(job, clear, _share(clear, stack.geobox), bool(flown), job.via)
-        if job.scene in first and not job.scene.refused and clear.any():
-            reader.send_for(_jobs(stack, job.scene, clear, bands))
+        views[job.scene] = view = _viewed(job, found, cloudy, halo)
+        if job.scene.refused:
+            continue
+        classes.append(found)
+        if job.scene in first and view.share:
+            reader.send_for(_jobs(stack, job.scene, view.clear, bands))
     if len(classes) >= clouds.DATES:
         views |= _restored(reader, views, clouds.often(classes), halo, cloud_percent)
     for scene, view in views.items():
@@ -211,6 +209,14 @@ class _View:
     """Something of it was seen, cloud or ground."""
     told: str
     """What the ledger says of it."""
+
+
+def _viewed(job: Job, found: clouds.Classes, cloudy: NDArray[np.bool_] | None, halo: int) -> _View:
+    """What a classification, and another opinion on what is ``cloudy``, say of the block within the halo."""
+    clear = bits.crop(found.clear(halo, None if cloudy is None else bits.pack(cloudy)), halo, found.width)
+    flown = bits.crop(found.seen, halo, found.width).any()
+    size = len(clear) * (found.width - 2 * halo)
+    return _View(job, clear, bits.count(clear) / size, bool(flown), job.via)
 
 
 def _restored(
@@ -257,10 +263,6 @@ def _cleared(
     clear = clouds.clear(scl, halo, cloudy)[inner]
     told = f"{int(restored[inner].sum())} pixels are called cloud nearly always and do not change: restored"
     return replace(view, clear=bits.pack(clear), share=float(clear.mean()), told=told)
-
-
-def _share(mask: Bits, geobox: GeoBox) -> float:
-    return bits.count(mask) / (geobox.shape.y * geobox.shape.x)
 
 
 def _asks(scene: Scene, percent: float) -> bool:

@@ -132,9 +132,8 @@ def replay(entries: Iterable[Entry]) -> dict[tuple[str, str, str], Standing]:
     found: dict[tuple[str, str, str], Standing] = {}
     for e in entries:
         said = e.content
-        if (
-            said.get("action") == "import" or "release" not in said
-        ):  # of samples; or spoiled, as ``faults`` tells
+        # Samples are no release's, and of a spoiled entry ``faults`` tells.
+        if said.get("action") == "import" or "release" not in said:
             continue
         key = (str(said.get("region")), str(said.get("season")), str(said.get("release")))
         manifest = str(said.get("manifest"))
